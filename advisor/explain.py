@@ -12,6 +12,7 @@ from .engine import Recommendation, evidence_for, exclusions
 from .questions import next_question
 from .rulebook import Rulebook
 
+_FINDINGS = 3  # shown of each direction; a reader wants the strongest, not fifty
 _SOURCES = {"text": "read", "assumed": "assumed", "file": "stated in the file", "answer": "answered"}
 
 
@@ -90,16 +91,25 @@ def explain(text: str, recommendation: Recommendation, book: Rulebook) -> Explan
         parallel = book.entries["parallels"][r.parallel]
         line = f"{parallel['meta_rl']} corresponds to {parallel['foundation_models']}."
         sections.append(Section("In foundation models", (line,)))
-    findings = evidence_for(r, book) if r.verdict != "undecided" else []
-    if findings:
-        lines = [
-            f"{'+' if e['direction'] == 'for' else '-'} {e['claim']} ({', '.join(e['source'])}; {e['strength']})"
-            for e in sorted(findings, key=lambda e: str(e["direction"]), reverse=True)
-        ]
-        sections.append(Section("Evidence, for (+) and against (-)", tuple(lines)))
+    if r.verdict != "undecided" and (lines := _evidence_lines(r, book)):
+        sections.append(Section("Evidence from the literature, for (+) and against (-)", tuple(lines)))
     sections.append(Section("Next", (str(verdict["next"]),)))
     sure = f" ({r.confidence:.0%} sure)" if r.verdict != "undecided" and r.confidence < 1 else ""
     return Explanation(f"{verdict['label']}{sure}", str(verdict["headline"]), text, _marks(r), tuple(sections))
+
+
+def _evidence_lines(r: Recommendation, book: Rulebook) -> list[str]:
+    """The strongest findings, as many on either side; where a finding is about a concern, it speaks of the mitigation."""
+    findings = sorted(evidence_for(r, book), key=lambda e: ("strong", "mixed", "opinion").index(str(e["strength"])))
+    lines = []
+    for direction, sign in (("for", "+"), ("against", "-")):
+        for e in [e for e in findings if e["direction"] == direction][:_FINDINGS]:
+            concern = next((c for c in e["when"] if c in book.entries["mitigations"]), None)
+            about = f"[mitigating {concern}] " if concern else ""
+            lines.append(f"{sign} {about}{e['claim']} ({', '.join(e['source'])}; {e['strength']})")
+    if len(findings) > len(lines):
+        lines.append(f"{len(findings) - len(lines)} more bear on it: advisor rules list evidence")
+    return lines
 
 
 def _fact_lines(r: Recommendation, book: Rulebook) -> list[str]:

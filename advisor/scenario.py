@@ -37,7 +37,7 @@ def load(argument: str) -> Scenario:
         return from_text(_bounded(sys.stdin.buffer.read(LARGEST_FILE + 1), "stdin"), "stdin")
     path = Path(argument)
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder = path.is_file(), path.is_dir() and argument != ""
     except (OSError, ValueError):  # a long text is no file name
         is_file = is_folder = False
     if is_file:
