@@ -18,7 +18,16 @@ from . import __version__
 from . import rulebook as rulebooks
 from . import scenario as scenarios
 from .engine import Recommendation, recommend
-from .errors import AdvisorError, BadScenario, CannotWrite, MissingAnswer, UnknownEntry, nearest
+from .errors import (
+    AdvisorError,
+    BadScenario,
+    CannotWrite,
+    EndOfInput,
+    MissingAnswer,
+    Stopped,
+    UnknownEntry,
+    nearest,
+)
 from .facts import establish
 from .rulebook import Rulebook
 from .scenario import Scenario
@@ -45,6 +54,17 @@ def _console(stderr: bool = False) -> Console:
 
 def _print_json(document: Any) -> None:
     print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+@contextmanager
+def _one_line_end() -> Iterator[None]:
+    """Ctrl-C and the end of input become one clear line."""
+    try:
+        yield
+    except EOFError as end:
+        raise EndOfInput("the input ended before the questions did") from end
+    except KeyboardInterrupt as stop:
+        raise Stopped("stopped by Ctrl-C") from stop
 
 
 @contextmanager
@@ -121,11 +141,16 @@ def ask(
     rules: RulesFolder = None,
 ) -> None:
     """Questions and answers in the terminal: as few as the verdict needs."""
+    book = rulebooks.load(rules)
+    with _one_line_end():
+        _ask(scenario, answers, save, as_json, book)
+
+
+def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json: bool, book: Rulebook) -> None:
     from . import ask as stage
     from . import explain as explaining
     from .record import record
 
-    book = rulebooks.load(rules)
     console = _console(stderr=as_json)
     told = scenarios.load(scenario) if scenario else Scenario("asked")
     interactive = answers is None
@@ -421,12 +446,6 @@ def main() -> NoReturn:
 
         print(printable(str(error)), file=sys.stderr)
         code = error.exit_code
-    except EOFError:
-        print("error[end-of-input]: the input ended before the questions did; nothing was saved", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("stopped: nothing was saved", file=sys.stderr)
-        code = 130
     except BrokenPipeError:  # `advisor classify folder | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

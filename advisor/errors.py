@@ -71,6 +71,19 @@ class MissingAnswer(AdvisorError):
     code = "missing-answer"
 
 
+class EndOfInput(AdvisorError):
+    """The input ended before the questions did."""
+
+    code = "end-of-input"
+
+
+class Stopped(AdvisorError):
+    """Ctrl-C."""
+
+    code = "stopped"
+    exit_code = 130
+
+
 class FolderNotEmpty(AdvisorError):
     code = "folder-not-empty"
 
