@@ -232,7 +232,8 @@ def classify(
     from . import batch
 
     if form not in ("table", "jsonl", "csv"):
-        raise AdvisorError(f"no format is called `{form}`", hint=nearest(form, ["table", "jsonl", "csv"]))
+        known = ["table", "jsonl", "csv"]
+        raise UnknownEntry(f"no format is called `{form[:80]}`", hint=nearest(form, known) or ", ".join(known))
     book = rulebooks.load(rules)
     errors = 0
     table = Table("id", "recommendation", "sure", "rule", "next question", box=None, pad_edge=False)
@@ -413,6 +414,21 @@ def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k} = {_said(v)}" for k, v in value.items())
     return str(value)
+
+
+@rules_app.command("export")
+def rules_export(
+    form: Annotated[
+        str, typer.Option("--format", help="markdown, mermaid, json-schema or record-schema.")
+    ] = "markdown",
+    rules: RulesFolder = None,
+) -> None:
+    """The tables in another format."""
+    from .export import FORMATS
+
+    if form not in FORMATS:
+        raise UnknownEntry(f"no format is called `{form[:80]}`", hint=nearest(form, FORMATS) or ", ".join(FORMATS))
+    print(FORMATS[form](rulebooks.load(rules)))
 
 
 @rules_app.command("check")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # The order of the stages; a module imports only from earlier ones. `errors` and `resources` come first.
 ORDER = [
-    "errors", "resources", "rulebook", "scenario", "reader", "facts", "engine", "questions", "proof", "record", "explain",
+    "errors", "resources", "rulebook", "scenario", "reader", "facts", "engine", "questions", "proof", "record", "explain", "export",
     "batch", "ask", "starter", "fit", "cli", "__main__",
 ]  # fmt: skip
 SIDEWAYS = {("reader", "engine"), ("reader", "facts"), ("reader", "rulebook")}  # its evaluation scores whole answers

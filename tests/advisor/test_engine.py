@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from advisor import rulebook
-from advisor.engine import exclusions, forcing_sets, open_facts, possible_verdicts, recommend
+from advisor.engine import exclusions, forcing_sets, open_facts, recommend
 from advisor.facts import Known
 from advisor.proof import partial_sets
 

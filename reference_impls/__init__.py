@@ -1,0 +1,1 @@
+"""Reference implementations: one file an algorithm, read once from top to bottom."""

@@ -1,0 +1,77 @@
+"""The Bernoulli bandits and their exact references."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reference_impls.tasks.bandit import Bandit
+
+
+def brute_force(wins: list[int], losses: list[int], left: int) -> float:
+    """Bayes optimum by the plain recursion over every arm and outcome, with nothing remembered or merged."""
+    if left == 0:
+        return 0.0
+    best = 0.0
+    for arm in range(len(wins)):
+        p = (wins[arm] + 1) / (wins[arm] + losses[arm] + 2)
+        won, lost = wins.copy(), losses.copy()
+        won[arm] += 1
+        lost[arm] += 1
+        best = max(best, p * (1 + brute_force(won, losses, left - 1)) + (1 - p) * brute_force(wins, lost, left - 1))
+    return best
+
+
+@pytest.mark.parametrize(("arms", "pulls"), [(1, 4), (2, 1), (2, 5), (3, 4), (4, 3)])
+def test_optimum_equals_brute_force(arms: int, pulls: int) -> None:
+    """The optimum over multisets of counts is that of the plain recursion."""
+    assert Bandit(arms, pulls).bayes_optimum() == pytest.approx(brute_force([0] * arms, [0] * arms, pulls), abs=1e-12)
+
+
+def test_optimum_is_the_published_one() -> None:
+    """With 5 arms and 10 pulls the optimum is the 6.660 that the literature's Gittins figure rounds to."""
+    assert Bandit(5, 10).bayes_optimum() == pytest.approx(6.660, abs=5e-4)
+
+
+def test_references_stand_in_order() -> None:
+    """Random, greedy, Bayes optimum and oracle come in this order on average."""
+    family, generator = Bandit(), torch.Generator().manual_seed(0)
+    tasks = family.sample(20_000, generator)
+    random = family.random_return(tasks, generator).mean().item() * family.pulls
+    greedy = family.greedy_return(tasks, generator).sum(1).mean().item()
+    oracle = family.oracle_return(tasks, generator).mean().item() * family.pulls
+    assert random < greedy - 1 < family.bayes_optimum() < oracle
+    assert random == pytest.approx(5, abs=0.05)
+    assert oracle == pytest.approx(10 * 5 / 6, abs=0.05)  # mean of the largest of five uniform numbers
+
+
+def test_step_draws_the_chosen_arm() -> None:
+    """A pull pays with the probability of the chosen arm, whatever the leading axes, and terminates its episode."""
+    family, generator = Bandit(arms=3), torch.Generator().manual_seed(0)
+    tasks = torch.tensor([0.0, 0.25, 1.0]).expand(2, 20_000, 3)
+    state = family.reset(tasks)
+    for arm, chance in enumerate((0.0, 0.25, 1.0)):
+        action = torch.full((2, 20_000), arm)
+        _, reward, terminated = family.step(tasks, state, action, generator)
+        assert terminated.all()
+        assert reward.mean().item() == pytest.approx(chance, abs=0.02)
+        assert torch.equal(family.expected_reward(tasks, state, action), torch.full((2, 20_000), chance))
+    assert family.observe(state).shape == (2, 20_000, 1)
+
+
+def test_shifted_tasks_lie_off_the_distribution() -> None:
+    """Shifted tasks are poor in every arm, and the same seed draws the same tasks."""
+    family = Bandit()
+    tasks = family.shifted(1000, torch.Generator().manual_seed(3))
+    assert tasks.shape == (1000, 5)
+    assert tasks.max() <= 0.3
+    assert torch.equal(tasks, family.shifted(1000, torch.Generator().manual_seed(3)))
+
+
+def test_impossible_settings_are_refused() -> None:
+    """No arm, no pull and a table too large to compute end with a ValueError."""
+    for settings in ({"arms": 0}, {"pulls": 0}, {"horizon": 2}):
+        with pytest.raises(ValueError, match="bandit"):
+            Bandit(**settings)
+    with pytest.raises(ValueError, match="20 pulls"):
+        Bandit(pulls=21).bayes_optimum()
