@@ -9,7 +9,7 @@ from rich.text import Text
 from .engine import Recommendation, possible_verdicts, recommend
 from .errors import MissingAnswer
 from .explain import printable
-from .facts import check, establish
+from .facts import Known, check, establish
 from .questions import next_question
 from .reader import Proposal, read
 from .rulebook import Fact, Rulebook
@@ -24,14 +24,16 @@ FOLLOW_UPS = (
     "model_kind",
 )
 Answer = Callable[[Fact], str]  # a value, or one of: unknown, back
+Review = Callable[[Mapping[str, Known]], str | None]  # the known facts -> the id of one to ask again
 
 
 def converse(
-    scenario: Scenario, book: Rulebook, answer: Answer, follow_ups: bool = True
+    scenario: Scenario, book: Rulebook, answer: Answer, follow_ups: bool = True, review: Review | None = None
 ) -> tuple[Scenario, Recommendation]:
     """Asks until no question can change the verdict, then the follow-ups; returns the scenario with the answers, and the recommendation.
 
-    `answer` is asked for one fact at a time; `back` returns to the question before. Errors of `answer` are passed on.
+    `answer` is asked for one fact at a time; `back` returns to the question before. `review` sees all known facts, first those read
+    from the text, and names one that shall be asked again, an assumed one for instance, or none. Errors of both are passed on.
     """
     proposals = read(scenario.text) if scenario.text.strip() else ()
     answers: dict[str, str] = {}
@@ -44,13 +46,18 @@ def converse(
                 (book.facts[n] for n in FOLLOW_UPS if n in book.facts and n not in values and n not in answers), None
             )
         if fact is None:
-            break
+            again = review(establish(scenario, book, proposals, answers)) if review is not None else None
+            if again is None:
+                break
+            fact = book.facts[again]
         given = answer(fact)
         if given == "back":
             if order:
                 answers.pop(order.pop(), None)
             continue
         answers[fact.id] = given
+        if fact.id in order:
+            order.remove(fact.id)
         order.append(fact.id)
     known = establish(scenario, book, proposals, answers)
     said = {n: v for n, v in answers.items() if v != "unknown"}
@@ -114,3 +121,26 @@ def from_terminal(console: Console) -> Answer:
                 )
 
     return answer
+
+
+def review_in_terminal(console: Console, book: Rulebook) -> Review:
+    """Shows every known fact with where it came from, and lets the user change one; an empty line goes on."""
+
+    def review(known: Mapping[str, Known]) -> str | None:
+        names = [name for name in known if book.facts[name].values]
+        if not names:
+            return None
+        console.print(Text("\nThis is what the answer rests on. A number changes a line, Enter goes on.", style="bold"))
+        for number, name in enumerate(names, 1):
+            fact, source = (
+                book.facts[name],
+                {"text": "read", "file": "stated"}.get(known[name].source, known[name].source),
+            )
+            console.print(Text(f"  {number}  {fact.question} {fact.labels[known[name].value]} ({source})"))
+        while typed := console.input("> ").strip():
+            if typed.isdecimal() and 1 <= int(typed) <= len(names):
+                return names[int(typed) - 1]
+            console.print(Text(f"  a number from 1 to {len(names)}, or Enter", style="yellow"))
+        return None
+
+    return review

@@ -166,7 +166,8 @@ def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json:
             words = console.input("> ")
             told = scenarios.from_text(words, "asked") if words.strip() else told
         answer = stage.from_terminal(console)
-    told, recommendation = stage.converse(told, book, answer)
+    review = stage.review_in_terminal(console, book) if interactive else None
+    told, recommendation = stage.converse(told, book, answer, review=review)
     if as_json:
         _print_json(record(told.id, recommendation, book).as_dict())
     else:

@@ -55,6 +55,15 @@ def test_only_what_is_open_is_asked() -> None:
     assert set(said.facts) >= set(told.facts)
 
 
+def test_an_assumption_can_be_overruled() -> None:
+    """The review names a fact, it is asked again, and the new answer counts."""
+    told = Scenario("s", "", {"test_tasks": "new_same_distribution", "training_tasks": "distribution", "task_belief": "not_required"})
+    asked, answer = scripted(["allowed", "required"])
+    reviews = iter(["task_belief", None])
+    _, recommendation = converse(told, BOOK, answer, follow_ups=False, review=lambda known: next(reviews))  # type: ignore[arg-type]
+    assert asked == ["adaptation_gradients", "task_belief"] and recommendation.verdict == "pearl"
+
+
 class Terminal:
     """`advisor ask` in a pseudo-terminal."""
 
@@ -105,9 +114,10 @@ def test_a_whole_conversation(tmp_path: Path, columns: int) -> None:
         asked = terminal.until("> ")
         if "Folder for a" in asked:
             break
-        if "in conflict" in asked:
-            continue
-        terminal.type("s\n" if "skip the rest" in asked.replace("\r\n", " ") else "2\n")
+        if "Enter goes on" in asked.replace("\r\n", " "):
+            terminal.type("\n")
+        else:
+            terminal.type("s\n" if "skip the rest" in asked.replace("\r\n", " ") else "2\n")
     terminal.type("\n")
     terminal.until("> ")
     terminal.type("n\n")
