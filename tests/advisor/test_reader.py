@@ -14,8 +14,8 @@ from advisor.reader import Proposal, read
 from advisor.reader.cues import cue_proposals
 from advisor.reader.evaluate import evaluate, possible_verdicts, verdict
 from advisor.reader.features import CHARACTER_NGRAMS, TOKEN_PATTERN, WORD_NGRAMS, Vectoriser, clauses
-from advisor.reader.model import CORPUS, FACTS, WEIGHTS, corpus_hash, load, shipped_model
-from advisor.reader.train import build, read_corpus, save, vectorisers
+from advisor.reader.model import CORPUS, FACTS, WEIGHTS, ReaderWeightsError, corpus_hash, load, shipped_model
+from advisor.reader.train import TrainingConfig, build, read_corpus, save, vectorisers
 
 META = frozenset({"maml", "rl2", "pearl"})
 
@@ -90,7 +90,7 @@ def proposed(text: str) -> dict[str, Proposal]:
     return {p.fact: p for p in read(text)}
 
 
-@pytest.mark.parametrize(("scenario", "text", "right"), WORDINGS, ids=[f"{s}-{i % 3}" for i, (s, _, _) in enumerate(WORDINGS)])
+@pytest.mark.parametrize(("scenario", "text", "right"), WORDINGS)
 def test_worked_scenarios_are_read_right_or_left_open(scenario: str, text: str, right: frozenset[str]) -> None:
     """A wording of a worked scenario leads to its verdict, or leaves it possible; never to another verdict."""
     possible = possible_verdicts({f: p.value for f, p in proposed(text).items() if f in FACTS})
@@ -140,7 +140,8 @@ def test_proposals_are_well_formed() -> None:
 def test_what_decides_between_families_is_never_assumed() -> None:
     """Silence never yields a value for the gradient question or for the test tasks."""
     rows = read_corpus(CORPUS)
-    assumed = {p.fact for row in rows if row["kind"] == "description" for p in read(row["text"]) if p.source == "assumed"}
+    texts = [row["text"] for row in rows if row["kind"] == "description"]
+    assumed = {p.fact for text in texts for p in read(text) if p.source == "assumed"}
     assert assumed == {"task_belief", "training_tasks"}
 
 
@@ -155,8 +156,6 @@ def test_negation_governs_cues() -> None:
 def test_features_equal_those_of_scikit_learn() -> None:
     """The NumPy features are those of the two scikit-learn vectorisers, value by value."""
     rows = [row["text"] for row in read_corpus(CORPUS)][:120]
-    from advisor.reader.train import TrainingConfig
-
     words, characters = vectorisers(rows, TrainingConfig())
     assert (words.ngram_range, words.token_pattern) == (WORD_NGRAMS, TOKEN_PATTERN)
     assert characters.ngram_range == CHARACTER_NGRAMS
@@ -219,8 +218,6 @@ def test_reading_needs_neither_scikit_learn_nor_torch() -> None:
 
 def test_damaged_weights_are_reported(tmp_path: Path) -> None:
     """Missing or damaged weights raise the reader's own error."""
-    from advisor.reader.model import ReaderWeightsError
-
     with pytest.raises(ReaderWeightsError):
         load(tmp_path)
     (tmp_path / "model.json").write_text("{}", encoding="utf-8")

@@ -19,7 +19,7 @@ def test_goals_lie_on_the_half_that_is_asked_for() -> None:
 
 
 def test_step_moves_a_tenth_per_axis_and_never_terminates() -> None:
-    """A step clips the action to one per axis, moves a tenth of it, pays minus the new distance, and is never an end."""
+    """A step clips the action to one per axis, moves a tenth of that, pays minus the new distance, and never ends."""
     goal = torch.tensor([[0.0, 1.0]])
     state, reward, terminated = Semicircle().step(goal, torch.zeros(1, 2), torch.tensor([[-0.5, 7.0]]))
     torch.testing.assert_close(state, torch.tensor([[-0.05, 0.1]]))

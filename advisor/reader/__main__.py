@@ -1,0 +1,40 @@
+"""`python -m advisor.reader evaluate FILE` scores the reader; `python -m advisor.reader train` rebuilds its weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the two commands; 0 done, 2 input that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m advisor.reader", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
+    scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
+    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (needs scikit-learn)")
+    training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
+    options = parser.parse_args(argv)
+    if options.command == "evaluate":
+        from .evaluate import evaluate_file
+
+        try:
+            figures = evaluate_file(options.file)
+        except (OSError, ValueError) as error:
+            print(f"error[unreadable-rows]: {error}", file=sys.stderr)
+            return 2
+        print(json.dumps(figures, indent=2))
+        return 0
+    from .model import WEIGHTS
+    from .train import build, save
+
+    about, arrays = build()
+    save(about, arrays, options.out or WEIGHTS)
+    print(json.dumps(about, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

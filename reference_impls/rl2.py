@@ -1,0 +1,400 @@
+"""RL²: fast reinforcement learning via slow reinforcement learning (Duan et al. 2016; Wang et al. 2016 have the same idea).
+
+1. A trial is a few episodes in one and the same task, drawn anew for every trial.
+2. The agent is a network with memory that is also shown what it did before and what came of it.
+3. The memory is kept across the episodes of a trial, so what one episode finds out serves the next.
+4. Ordinary policy gradient on the return of the whole trial trains the weights: the slow learning.
+5. At test time no weight moves. The memory alone adapts: the fast learning, which costs no gradient.
+
+Departures from the paper:
+1. Advantage actor-critic, one gradient step on each batch of fresh trials, in place of TRPO: simpler, and steps cost nothing here.
+2. The default core is a linear attention memory in place of the GRU. It takes in a whole trial at once in training and learns
+   several times quicker; `core="gru"` is the paper's.
+3. Beside observation, action, reward and end flag the input has action x reward and the observation before.
+4. The policy head is given the observation once more, beside the memory (Beck et al. 2023 measure what this is worth).
+5. Every weight matrix of the core is drawn orthogonal with gain sqrt(2), the policy layer with 0.1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .tasks.bandit import Bandit
+
+
+class Family(Protocol):
+    """What a task family offers; leading axes are free, a row is an environment."""
+
+    @property
+    def horizon(self) -> int: ...  # steps per episode, after which it is truncated if it has not ended
+    @property
+    def observation_size(self) -> int: ...
+    @property
+    def action_size(self) -> int: ...  # number of actions if discrete, else their dimensions
+    @property
+    def discrete(self) -> bool: ...
+    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
+    def reset(self, tasks: Tensor) -> Tensor: ...
+    def observe(self, state: Tensor) -> Tensor: ...
+    def step(self, tasks: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]: ...
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings; the paper's value stands in brackets where it is given and differs.
+
+    Raises ValueError for an unknown core and for counts below one.
+    """
+
+    seed: int = 0
+    episodes: int = 10  # episodes per trial, all in one task
+    iterations: int = 500  # batches of fresh trials, one gradient step on each (paper: up to 1000 batches by TRPO)
+    tasks: int = 512  # trials per batch, each with a task of its own (paper: 250 000 steps per batch)
+    core: str = "attention"  # memory: "attention" or "gru" (paper: GRU)
+    memory: bool = True  # False: memory cleared before every step, a plain multi-task policy for comparison
+    hidden: int = 64  # units of the GRU, or of the two layers that read the attention memory (paper: 256)
+    heads: int = 1  # attention only: places looked up at once
+    key: int = 4  # attention only: length of a key
+    value: int = 16  # attention only: length of a value
+    learning_rate: float = 5e-3  # Adam, decayed in a straight line to a twentieth
+    discount: float = 0.95  # per step, through the whole trial (paper: 0.99)
+    gae_lambda: float = 0.8  # GAE (paper: 0.3)
+    entropy: float = 0.1  # bonus per nat, decayed in a straight line to zero over 70 % of the run
+    value_weight: float = 0.02  # of the critic's squared error in the loss
+    gradient_clip: float = 1.0  # largest norm of the gradient
+    reward_scale: float = 1.0  # rewards are multiplied by it before the agent sees or learns from them
+
+    def __post_init__(self) -> None:
+        if self.core not in ("attention", "gru"):
+            raise ValueError(f'core must be "attention" or "gru", not {self.core!r}')
+        for name in ("episodes", "iterations", "tasks", "hidden", "heads", "key", "value"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+# Networks
+class Memory(NamedTuple):
+    """All that an agent carries from one step to the next; cleared as one."""
+
+    hidden: Tensor  # (task, ...): the state of the core
+    past: Tensor  # (task, past): observation, action, action x reward, reward and end flag of the step before
+
+
+class GRUCore(nn.Module):
+    """The paper's memory: gated recurrent units (Cho et al. 2014)."""
+
+    def __init__(self, observation: int, inputs: int, config: Config) -> None:
+        super().__init__()
+        self.output_size = config.hidden
+        self.hidden_shape: tuple[int, ...] = (config.hidden,)
+        self.gru = nn.GRU(inputs, config.hidden)
+
+    def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Input (task, input) and hidden (task, hidden) to output (task, hidden) and the next hidden."""
+        weights = (self.gru.weight_ih_l0, self.gru.weight_hh_l0, self.gru.bias_ih_l0, self.gru.bias_hh_l0)
+        hidden = torch.gru_cell(x, hidden, *weights)
+        return hidden, hidden
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """Inputs (step, task, input) from cleared memory to outputs (step, task, hidden): `step` again and again, fused."""
+        return self.gru(x)[0]
+
+
+class AttentionCore(nn.Module):
+    """Linear attention (Katharopoulos et al. 2020), unnormalised so that it can count: a sum of value x key products.
+
+    A step is stored under where it was taken and looked up by where the agent stands; equal events add up.
+    """
+
+    def __init__(self, observation: int, inputs: int, config: Config) -> None:
+        super().__init__()
+        self.observation, self.heads, self.key, self.value = observation, config.heads, config.key, config.value
+        self.output_size = config.hidden
+        self.hidden_shape: tuple[int, ...] = (config.heads, config.value, config.key)
+        self.to_key = nn.Linear(observation, config.heads * config.key)
+        self.to_query = nn.Linear(observation, config.heads * config.key)
+        self.to_value = nn.Linear(inputs, config.heads * config.value)
+        self.read = nn.Sequential(
+            nn.Linear(config.heads * config.value + inputs, config.hidden), nn.Tanh(),
+            nn.Linear(config.hidden, config.hidden), nn.Tanh(),
+        )  # fmt: skip
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (..., input) to keys and queries (..., head, key) and values (..., head, value)."""
+        here, before = x[..., : self.observation], x[..., self.observation : 2 * self.observation]
+        key = (F.elu(self.to_key(before)) + 1).unflatten(-1, (self.heads, self.key))
+        query = (F.elu(self.to_query(here)) + 1).unflatten(-1, (self.heads, self.key)) / self.key
+        return key, query, self.to_value(x).unflatten(-1, (self.heads, self.value))
+
+    def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Input (task, input) and hidden (task, head, value, key) to output (task, hidden) and the next hidden."""
+        key, query, value = self.project(x)
+        hidden = hidden + value.unsqueeze(-1) * key.unsqueeze(-2)  # Katharopoulos et al. 2020, eq. (18)
+        found = (hidden @ query.unsqueeze(-1)).squeeze(-1)  # (task, head, value); eq. (20) without its denominator
+        return self.read(torch.cat([found.flatten(-2), x], -1)), hidden
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """Inputs (step, task, input) from cleared memory to outputs (step, task, hidden): all steps of `step` at once."""
+        key, query, value = (y.permute(1, 2, 0, 3) for y in self.project(x))  # (task, head, step, ...)
+        match = (query @ key.transpose(-1, -2)).tril()  # (task, head, reading step, written step): no look ahead
+        found = (match @ value).permute(2, 0, 1, 3)  # (step, task, head, value)
+        return self.read(torch.cat([found.flatten(-2), x], -1))
+
+
+class Agent(nn.Module):
+    """Memory core, policy head and critic head for one family."""
+
+    def __init__(self, config: Config, family: Family) -> None:
+        super().__init__()
+        self.memory, self.discrete, self.actions = config.memory, family.discrete, family.action_size
+        self.past_size = family.observation_size + 2 * family.action_size + 2
+        inputs = family.observation_size + self.past_size
+        self.core = (GRUCore if config.core == "gru" else AttentionCore)(family.observation_size, inputs, config)
+        self.policy = nn.Linear(self.core.output_size + family.observation_size, family.action_size)
+        self.critic = nn.Linear(self.core.output_size + family.observation_size, 1)
+        self.log_std = nn.Parameter(torch.zeros(family.action_size))  # of continuous actions
+        for p in self.core.parameters():  # at PyTorch's own, smaller weights tasks look alike for long
+            nn.init.orthogonal_(p, 2**0.5) if p.dim() > 1 else nn.init.zeros_(p)
+        nn.init.orthogonal_(self.policy.weight, 0.1)  # begin close to uniform, to try every action
+        nn.init.zeros_(self.policy.bias)
+
+    def clear(self, n: int) -> Memory:
+        """Empty memory of n tasks."""
+        weight = self.policy.weight
+        return Memory(weight.new_zeros(n, *self.core.hidden_shape), weight.new_zeros(n, self.past_size))
+
+    def remember(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
+        """What the next step is shown of this one, (task, past)."""
+        taken = F.one_hot(action, self.actions).to(reward.dtype) if self.discrete else action  # (task, action)
+        reward = reward.unsqueeze(-1)
+        return torch.cat([observation, taken, taken * reward, reward, done.to(reward.dtype).unsqueeze(-1)], -1)
+
+    def heads(self, output: Tensor, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Core output (..., hidden), observation (..., obs) to policy (..., action), logits or means, and value (...,)."""
+        y = torch.cat([output, observation], -1)
+        return self.policy(y), self.critic(y).squeeze(-1)
+
+    def step(self, observation: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of all tasks: policy (task, action), value (task,) and the next state of the core."""
+        output, hidden = self.core.step(torch.cat([observation, memory.past], -1), memory.hidden)
+        return *self.heads(output, observation), hidden
+
+    def sequence(self, observation: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole trials, (step, task, ...), from cleared memory: policy (step, task, action) and value (step, task)."""
+        x = torch.cat([observation, past], -1)
+        # Without memory every step is a trial of its own, of one step.
+        output = self.core.sequence(x) if self.memory else self.core.sequence(x.flatten(0, 1)[None]).view(*x.shape[:2], -1)
+        return self.heads(output, observation)
+
+    def act(self, policy: Tensor, generator: torch.Generator, greedy: bool) -> Tensor:
+        """Draw an action for each row of `policy` (task, action), or take the likeliest one."""
+        if greedy:
+            return policy.argmax(-1) if self.discrete else policy
+        if self.discrete:
+            clocks = torch.empty_like(policy).exponential_(generator=generator)
+            return (policy.softmax(-1) / clocks).argmax(-1)  # the first of the exponential clocks to ring
+        return policy + self.log_std.exp() * torch.randn(policy.shape, generator=generator)
+
+    def log_prob_and_entropy(self, policy: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of the actions and entropy in nats, both without the action axis."""
+        if self.discrete:
+            log_p = policy.log_softmax(-1)
+            return log_p.gather(-1, action.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+        normal = torch.distributions.Normal(policy, self.log_std.exp())
+        return normal.log_prob(action).sum(-1), normal.entropy().sum(-1)
+
+
+# Rollout
+@dataclass(frozen=True)
+class Rollout:
+    """A batch of trials; after the end of a trial its row is padding, with `alive` false."""
+
+    observation: Tensor  # (step, task, obs)
+    past: Tensor  # (step, task, past): the memory's other input
+    action: Tensor  # (step, task) long, or (step, task, action)
+    reward: Tensor  # (step, task), as drawn and scaled
+    terminated: Tensor  # (step, task): the task ended the episode
+    truncated: Tensor  # (step, task): the time limit cut it off
+    alive: Tensor  # (step, task)
+    last: Tensor  # (step, task): last step of the trial
+    after: Tensor  # (task,): value of what a cut-off last episode had left, 0 where it terminated
+    returns: Tensor  # (task, episode): undiscounted, unscaled; of mean rewards where the family knows them
+
+
+@torch.no_grad()
+def rollout(
+    agent: Agent, config: Config, family: Family, tasks: Tensor, generator: torch.Generator, *,
+    greedy: bool = False, forget: bool = False,
+) -> Rollout:  # fmt: skip
+    """Play one trial in each of `tasks` (task, parameter), all side by side."""
+    n = len(tasks)
+    mean_reward = getattr(family, "expected_reward", None)
+    state = family.reset(tasks)  # (task, state)
+    memory = agent.clear(n)  # kept across episodes, cleared per task
+    time_in_episode = torch.zeros(n, dtype=torch.long)
+    episode = torch.zeros(n, dtype=torch.long)
+    returns = torch.zeros(n, config.episodes + 1)  # the last column takes in the padding
+    after = torch.zeros(n)
+    rows: list[tuple[Tensor, ...]] = []
+    for _ in range(config.episodes * family.horizon):
+        alive = episode < config.episodes
+        if not alive.any():
+            break
+        if forget or not agent.memory:
+            memory = agent.clear(n)
+        observation = family.observe(state)
+        policy, _, hidden = agent.step(observation, memory)
+        action = agent.act(policy, generator, greedy)
+        known = None if mean_reward is None else mean_reward(tasks, state, action)
+        state, reward, terminated = family.step(tasks, state, action, generator)
+        time_in_episode += 1
+        truncated = (time_in_episode >= family.horizon) & ~terminated
+        done = terminated | truncated
+        returns.scatter_add_(1, episode[:, None], (reward if known is None else known)[:, None])
+        reward = reward * config.reward_scale
+        rows.append((observation, memory.past, action, reward, terminated & alive, truncated & alive, alive,
+                     done & (episode == config.episodes - 1)))  # fmt: skip
+        memory = Memory(hidden, agent.remember(observation, action, reward, done))
+        cut = rows[-1][7] & truncated
+        if cut.any():  # the time limit is none of the task's: what would have come counts
+            seen = agent.clear(n) if not agent.memory else memory
+            after = torch.where(cut, agent.step(family.observe(state), seen)[1], after)
+        episode = torch.where(alive & done, episode + 1, episode)
+        time_in_episode = torch.where(done, 0, time_in_episode)
+        state = torch.where(done[:, None], family.reset(tasks), state)  # a new episode of the same task: memory stays
+    columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+    return Rollout(*columns, after, returns[:, : config.episodes])
+
+
+# Loss
+def advantages(reward: Tensor, value: Tensor, last: Tensor, after: Tensor, discount: float, gae_lambda: float) -> Tensor:
+    """Generalised advantage estimates (step, task) over whole trials, straight through the ends of their episodes.
+
+    After the last step of a trial, where `last` is true, comes `after` (task,) and nothing more.
+    """
+    result = torch.zeros_like(reward)
+    running, next_value = torch.zeros_like(after), after
+    for t in range(len(reward) - 1, -1, -1):
+        next_value = torch.where(last[t], after, next_value)
+        running = torch.where(last[t], 0.0, running)
+        delta = reward[t] + discount * next_value - value[t]  # Schulman et al. 2016, TD residual of section 3
+        running = delta + discount * gae_lambda * running  # Schulman et al. 2016, eq. (16), summed from the end
+        result[t], next_value = running, value[t]
+    return result
+
+
+def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float) -> Tensor:
+    """Advantage actor-critic loss, a scalar, over the steps that belong to a trial."""
+    policy, value = agent.sequence(batch.observation, batch.past)
+    log_prob, entropy = agent.log_prob_and_entropy(policy, batch.action)  # (step, task)
+    baseline = value.detach()
+    advantage = advantages(batch.reward, baseline, batch.last, batch.after, config.discount, config.gae_lambda)
+    alive = batch.alive.to(value.dtype)
+    centre = (advantage * alive).sum() / alive.sum()
+    spread = (((advantage - centre) ** 2 * alive).sum() / alive.sum()).sqrt() + 1e-8
+    actor = -log_prob * (advantage - centre) / spread
+    critic = (value - baseline - advantage) ** 2
+    return ((actor + config.value_weight * critic - entropy_weight * entropy) * alive).sum() / alive.sum()
+
+
+# Update
+def update(agent: Agent, optimizer: torch.optim.Optimizer, config: Config, batch: Rollout, done: float) -> None:
+    """One gradient step; `done` is the share of the run that lies behind, from 0 to 1."""
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * (1 - 0.95 * done)
+    optimizer.zero_grad()
+    loss(agent, config, batch, config.entropy * max(0.0, 1 - done / 0.7)).backward()
+    nn.utils.clip_grad_norm_(agent.parameters(), config.gradient_clip)
+    optimizer.step()
+
+
+# Adapt at test time
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of `train`."""
+
+    agent: Agent
+
+
+def evaluate(
+    trained: Trained, config: Config, family: Family, tasks: Tensor, seed: int, *,
+    forget: bool = False, greedy: bool = True,
+) -> Tensor:  # fmt: skip
+    """Return (task, episode) in each episode of a trial in each of `tasks`; adapting is the memory's work alone.
+
+    `forget` clears the memory before every step: the same weights, unadapted. `greedy` takes the likeliest action.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = tasks.split(10_000)  # so many trials at once: bounds the working memory
+    return torch.cat(
+        [rollout(trained.agent, config, family, part, generator, greedy=greedy, forget=forget).returns for part in parts]
+    )
+
+
+# Train
+def train(config: Config, family: Family, progress: Callable[[int, int, float], None] | None = None) -> Trained:
+    """Train on tasks drawn anew for each batch; `progress` is called with iterations done, in all, mean episode return."""
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):  # initial weights take the global generator; leave it as it was
+        torch.manual_seed(config.seed)
+        agent = Agent(config, family)
+    # 0.98 and not 0.999: the squares of the first, large critic errors have to be forgotten within tens of steps.
+    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
+    for i in range(config.iterations):
+        batch = rollout(agent, config, family, family.sample(config.tasks, generator), generator)
+        update(agent, optimizer, config, batch, i / config.iterations)
+        if progress is not None:
+            progress(i + 1, config.iterations, batch.returns.mean().item())
+    return Trained(agent)
+
+
+# Main
+def main() -> None:
+    """Train on bandits, then print what the policy scores on held-out tasks, between random and the exact optimum."""
+    parser = argparse.ArgumentParser(prog="python -m reference_impls.rl2", description="RL² on Bernoulli bandits")
+    parser.add_argument("--arms", type=int, default=5)
+    parser.add_argument("--pulls", type=int, default=10, help="episodes per trial, at most 20")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy")
+    for name in names:
+        parser.add_argument("--" + name.replace("_", "-"), type=type(getattr(Config, name)), default=getattr(Config, name))
+    options = vars(parser.parse_args())
+    try:
+        family = Bandit(options["arms"], options["pulls"])
+        config = Config(episodes=family.pulls, **{name: options[name] for name in names})
+        optimum = family.bayes_optimum()
+    except ValueError as error:
+        parser.error(str(error))
+    torch.set_num_threads(1)
+    start = time.process_time()
+    trained = train(config, family)
+    seconds = time.process_time() - start
+    generator = torch.Generator().manual_seed(config.seed + 1_000_000)  # apart from the seeds of training
+    tasks = family.sample(40_000, generator)
+    result = {
+        "return": evaluate(trained, config, family, tasks, config.seed + 2).sum(1).mean().item(),
+        "forgetting": evaluate(trained, config, family, tasks, config.seed + 2, forget=True).sum(1).mean().item(),
+        "random": family.random_return(tasks, generator).mean().item() * family.pulls,
+        "greedy": family.greedy_return(tasks, generator).sum(1).mean().item(),
+        "optimum": optimum,
+        "oracle": family.oracle_return(tasks, generator).mean().item() * family.pulls,
+        "cpu_seconds": seconds,
+    }
+    if options["json"]:
+        print(json.dumps({**result, "settings": asdict(config)}))
+    else:
+        print(f"{family.pulls} pulls on each of {len(tasks)} held-out tasks:")
+        print("\n".join(f"  {name:<12} {figure:.3f}" for name, figure in result.items()))
+
+
+if __name__ == "__main__":
+    main()

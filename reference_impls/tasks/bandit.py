@@ -1,0 +1,122 @@
+"""Bernoulli bandits of the RL² paper (Duan et al. 2016, section 3.1), a batch of them at a time.
+
+A task is the vector of winning probabilities of the arms, each drawn from U(0, 1). An episode is one pull (horizon 1) and a
+trial is `pulls` of them, so that all that is learned about a task has to be carried from one episode to the next. A pull ends
+by itself: it is terminated, never truncated.
+
+References, from weakest to strongest: a random policy, greedy on the posterior mean, the exact Bayes optimum of the whole trial
+(the most that any learner can reach on average), and an oracle that knows the probabilities (out of reach).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+Arm = tuple[int, int]  # wins and losses seen on one arm
+
+
+@dataclass(frozen=True)
+class Bandit:
+    """Bandits with `arms` arms and `pulls` pulls per trial.
+
+    Raises ValueError for fewer than one arm or one pull.
+    """
+
+    arms: int = 5
+    pulls: int = 10  # episodes per trial; the paper has 10, 100 and 500
+    horizon: int = 1  # steps per episode: one pull
+    observation_size: int = 1  # a bandit shows nothing; one constant keeps the shape of every other family
+    discrete: bool = True
+
+    def __post_init__(self) -> None:
+        if self.arms < 1 or self.pulls < 1 or self.horizon != 1 or self.observation_size != 1 or not self.discrete:
+            raise ValueError(f"a bandit has at least one arm, one pull, horizon 1 and observation size 1; got {self}")
+
+    @property
+    def action_size(self) -> int:
+        """Number of actions: one for each arm."""
+        return self.arms
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n tasks, (n, arm), of the distribution trained on: winning probabilities from U(0, 1)."""
+        return torch.rand(n, self.arms, generator=generator)
+
+    def shifted(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n tasks, (n, arm), off that distribution: every arm is poor, its probability from U(0, 0.3)."""
+        return 0.3 * torch.rand(n, self.arms, generator=generator)
+
+    def reset(self, tasks: Tensor) -> Tensor:
+        """Tasks (..., arm) to states (..., 1): one zero, as a bandit has no state."""
+        return tasks.new_zeros(*tasks.shape[:-1], 1)
+
+    def observe(self, state: Tensor) -> Tensor:
+        """States (..., 1) to observations (..., 1): always one, the same in each task."""
+        return torch.ones_like(state)
+
+    def expected_reward(self, tasks: Tensor, state: Tensor, action: Tensor) -> Tensor:
+        """Mean reward (...,) of the chosen arms; scoring with it in place of the drawn reward leaves out that noise."""
+        return tasks.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def step(
+        self, tasks: Tensor, state: Tensor, action: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pull arm `action` (...,), a long: the next state (..., 1), reward 0 or 1 (...,), and terminated (...,), always."""
+        win = torch.rand(action.shape, generator=generator) < self.expected_reward(tasks, state, action)
+        return state, win.to(tasks.dtype), torch.ones_like(win)
+
+    def random_return(self, tasks: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean return per pull (n,) of a policy that pulls any arm alike: exact, the generator is not used."""
+        return tasks.mean(-1)
+
+    def oracle_return(self, tasks: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean return per pull (n,) of an oracle that knows the task, not of the Bayes optimum: exact."""
+        return tasks.amax(-1)
+
+    def greedy_return(self, tasks: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean return (n, pull) of the arm with the best posterior mean under the U(0, 1) prior: ties go at random."""
+        state = self.reset(tasks)
+        wins, losses = torch.ones_like(tasks), torch.ones_like(tasks)  # Beta(1, 1): the uniform prior
+        returns = []
+        for _ in range(self.pulls):
+            mean = wins / (wins + losses)
+            # (n,); equals at random: always the least pulled one would explore, and come within 0.1 % of the optimum
+            action = (mean + 1e-4 * torch.rand(mean.shape, generator=generator)).argmax(-1)
+            chosen = torch.nn.functional.one_hot(action, self.arms).to(tasks.dtype)
+            state, reward, _ = self.step(tasks, state, action, generator)
+            wins = wins + chosen * reward.unsqueeze(-1)
+            losses = losses + chosen * (1 - reward).unsqueeze(-1)
+            returns.append(self.expected_reward(tasks, state, action))
+        return torch.stack(returns, -1)
+
+    def bayes_optimum(self) -> float:
+        """Exact mean return of a whole trial under the best possible policy, by dynamic programming over the posterior.
+
+        The arms are alike before the first pull, so a posterior is the multiset of their counts; for 5 arms and 10 pulls that
+        leaves a few thousand. The number grows steeply with the pulls.
+
+        Raises ValueError above 20 pulls, where the table no longer fits a few seconds.
+        """
+        if self.pulls > 20:
+            raise ValueError(f"the exact optimum is computed for at most 20 pulls, not {self.pulls}; compare with greedy_return")
+
+        @cache
+        def value(seen: tuple[Arm, ...], left: int) -> float:  # seen: the arms pulled so far, sorted
+            if left == 0:
+                return 0.0
+            choices = set(seen) | ({(0, 0)} if len(seen) < self.arms else set())
+            best = 0.0
+            for wins, losses in choices:
+                others = list(seen)
+                if (wins, losses) != (0, 0):
+                    others.remove((wins, losses))
+                p = (wins + 1) / (wins + losses + 2)  # posterior mean of Beta(wins + 1, losses + 1)
+                after_win = value(tuple(sorted([*others, (wins + 1, losses)])), left - 1)
+                after_loss = value(tuple(sorted([*others, (wins, losses + 1)])), left - 1)
+                best = max(best, p * (1 + after_win) + (1 - p) * after_loss)
+            return best
+
+        return value((), self.pulls)
