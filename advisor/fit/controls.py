@@ -1,0 +1,87 @@
+"""The plain rivals: each gets the environment steps and the adaptation data of the recommended, and chooses its settings on training tasks."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .train import (
+    HELD_OUT,
+    TUNING,
+    Job,
+    Outcome,
+    Returns,
+    family_of,
+    fine_tune,
+    implementation,
+    multi_task,
+    rl2,
+    stages,
+    test_tasks,
+)
+
+KNOWN_TASKS = 20  # tasks that the dictionary holds a policy for
+
+
+def hidden(job: Job) -> Outcome:
+    """Multi-task training that is not told the task."""
+    return multi_task(job, "hidden", task_id=False)
+
+
+def separate(job: Job) -> Outcome:
+    """A network for each task."""
+    return multi_task(job, "separate", separate=True)
+
+
+def memoryless(job: Job) -> Outcome:
+    """Multi-task training of a policy without memory."""
+    return rl2(job, memory=False)
+
+
+def scratch(job: Job) -> Outcome:
+    """An untrained policy that takes the same gradient steps on as many episodes."""
+    algorithm, family = implementation("maml"), family_of(job)
+    config = algorithm.Config(seed=job.seed, episodes=job.test["episodes"], **job.settings)
+    return Outcome({"adapted": fine_tune(job, algorithm, algorithm.init(config, family), config, family)}, 0)
+
+
+def pretrained(job: Job) -> Outcome:
+    """One policy for all tasks, trained without adaptation and then fine-tuned on each."""
+    algorithm, family = implementation("maml"), family_of(job)
+    config = algorithm.Config(seed=job.seed, episodes=job.test["episodes"], **job.settings)
+    trained = algorithm.train(config, family)
+    return Outcome({"adapted": fine_tune(job, algorithm, trained, config, family)}, trained.steps)
+
+
+def dictionary(job: Job) -> Outcome:
+    """Policies for some known tasks, tried one an episode on the new one; the last episode repeats the best."""
+    import torch
+
+    algorithm, family = implementation("multi_task"), family_of(job)
+    config = algorithm.Config(seed=job.seed, **job.settings)
+    known = family.sample(KNOWN_TASKS, torch.Generator().manual_seed(TUNING + job.seed))
+    trained = algorithm.train(config, family, known)
+    tried = job.test["episodes"] - 1
+    order = best_order(stages(algorithm.try_each(trained, config, family, known, TUNING + job.seed)), tried)
+    returns = stages(algorithm.try_each(trained, config, family, test_tasks(job, family), HELD_OUT + job.seed))[order]
+    return Outcome({"tried": np.concatenate([returns, returns.max(0, keepdims=True)])}, trained.environment_steps)
+
+
+def best_order(returns: Returns, length: int) -> list[int]:
+    """The first `length` ids to try, from returns (id, task) on training tasks: each adds most to the best found so far (greedy)."""
+    order: list[int] = []
+    best = np.full(returns.shape[1], -np.inf)
+    for _ in range(min(length, len(returns))):
+        rest = [i for i in range(len(returns)) if i not in order]
+        order.append(max(rest, key=lambda i: float(np.maximum(best, returns[i]).mean())))
+        best = np.maximum(best, returns[order[-1]])
+    return order
+
+
+CONTROLS: dict[str, Callable[[Job], Outcome]] = {
+    "multi_task_hidden": hidden,
+    "multi_task_separate": separate,
+    "rl2_memoryless": memoryless,
+    "maml_scratch": scratch,
+    "maml_pretrained": pretrained,
+    "dictionary": dictionary,
+}
