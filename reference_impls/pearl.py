@@ -22,7 +22,8 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,6 @@ from .tasks.diagnosis import Diagnosis
 from .tasks.semicircle import Semicircle
 
 Family = Semicircle | Diagnosis  # any family with the same attributes will do
-Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,12 @@ class Config:
     @classmethod
     def for_family(cls, family: Family, **changes: float) -> "Config":
         """Return the settings that suit the family, with `changes` on top; an unknown name raises TypeError."""
-        config = cls()
-        if family.discrete:
-            config = replace(config, train_tasks=1000, iterations=60, initial_episodes=0, posterior_episodes=0,
-                             meta_batch=128, learning_rate=3e-3, discount=1.0, reward_scale=1.0, context_scale=1.0)
-        return replace(config, **changes)  # type: ignore[arg-type]
+        discrete = dict(train_tasks=1000, iterations=60, initial_episodes=0, posterior_episodes=0, meta_batch=128,
+                        learning_rate=3e-3, discount=1.0, reward_scale=1.0, context_scale=1.0)
+        return cls(**(discrete | changes if family.discrete else changes))  # type: ignore[arg-type]
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
-
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     layers = [nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)]
     return nn.Sequential(*layers)
@@ -90,9 +87,8 @@ class Encoder(nn.Module):
 
     def prior(self, n: int) -> Tensor:
         """Return the natural parameters (n, natural) of the prior: N(0, I), or all conditions equally likely."""
-        if self.categorical:
-            return torch.zeros(n, self.latent)
-        return torch.cat([torch.zeros(n, self.latent), torch.ones(n, self.latent)], dim=-1)
+        zeros = torch.zeros(n, self.latent)
+        return zeros if self.categorical else torch.cat([zeros, torch.ones(n, self.latent)], dim=-1)
 
     def forward(self, context: Tensor) -> Tensor:
         """Return the factors (..., natural) of transitions (..., transition)."""
@@ -135,11 +131,9 @@ class TwinCritic(nn.Module):
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
-        sizes = [(inputs, hidden), (hidden, hidden), (hidden, 1)]
-        bound = [1.0 / math.sqrt(size[0]) for size in sizes]  # torch's own range for nn.Linear
-        pairs = list(zip(sizes, bound, strict=True))
-        self.weight = nn.ParameterList(torch.empty(2, *size).uniform_(-b, b) for size, b in pairs)
-        self.bias = nn.ParameterList(torch.empty(2, 1, size[1]).uniform_(-b, b) for size, b in pairs)
+        layers = [(m, n, 1.0 / math.sqrt(m)) for m, n in [(inputs, hidden), (hidden, hidden), (hidden, 1)]]
+        self.weight = nn.ParameterList(torch.empty(2, m, n).uniform_(-b, b) for m, n, b in layers)  # as nn.Linear does
+        self.bias = nn.ParameterList(torch.empty(2, 1, n).uniform_(-b, b) for _, n, b in layers)
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = inputs.expand(2, *inputs.shape)  # (critic, row, input)
@@ -155,24 +149,20 @@ class Networks(nn.Module):
         super().__init__()
         self.encoder = Encoder(config, family)
         inputs = family.observation_size + self.encoder.latent
-        self.actor: Actor | None = None
         if family.discrete:
-            self.critic: nn.Module = mlp(inputs, config.hidden_size, family.action_size)
+            self.critic, self.actor = mlp(inputs, config.hidden_size, family.action_size), None
         else:
             self.critic = TwinCritic(inputs + family.action_size, config.hidden_size)
             self.actor = Actor(inputs, config.hidden_size, family.action_size)
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     networks: Networks
     returns: tuple[float, ...]  # mean return of the last episode collected in each iteration, with exploration
 
 
 # Rollout --------------------------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Transitions:
+class Transitions(NamedTuple):
     """Transitions of tasks, (task, row, ...) each; `action` is one-hot if the family is discrete."""
 
     observation: Tensor  # (task, row, obs)
@@ -188,33 +178,26 @@ class Transitions:
 
     def select(self, tasks: Tensor, rows: Tensor | None = None) -> "Transitions":
         """Return the transitions of `tasks` (n,), all rows or the given ones (n, row)."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Transitions(*(v[tasks] if rows is None else v[tasks.unsqueeze(1), rows] for v in values))
+        return Transitions(*(v[tasks] if rows is None else v[tasks.unsqueeze(1), rows] for v in self))
 
     @staticmethod
     def join(parts: "list[Transitions]") -> "Transitions":
         """Put the rows of several records of the same tasks behind one another."""
-        names = [field.name for field in fields(Transitions)]
-        return Transitions(*(torch.cat([getattr(part, name) for part in parts], dim=1) for name in names))
+        return Transitions(*(torch.cat(values, dim=1) for values in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
-def rollout(
-    networks: Networks, family: Family, tasks: Tensor, natural: Tensor, generator: torch.Generator,
-    exploration: float | None = None, adapt: bool = True,
-) -> tuple[Transitions, Tensor]:
-    """Play one episode of each task (n, task) from a belief (n, natural); return its transitions and the belief after.
+def rollout(networks: Networks, family: Family, tasks: Tensor, natural: Tensor, generator: torch.Generator,
+            exploration: float | None = None, adapt: bool = True) -> tuple[Transitions, Tensor]:
+    """Play one episode of each task (n, task) from a belief (n, natural); return it and the belief, moved if `adapt`.
 
     `exploration` None: the greedy policy; else actions are sampled (continuous) or random with that chance (discrete).
-    `adapt` False: the belief stays as it is.
     """
-    encoder, record = networks.encoder, []
-    state = family.reset(tasks)
-    mean, variance = encoder.moments(natural)
-    z = mean  # (n, latent)
+    encoder, steps = networks.encoder, []
+    z, variance = encoder.moments(natural)  # (n, latent); the mean of a categorical z is the whole belief
     if not family.discrete:  # posterior sampling: one z for the whole episode (paper, section 4.2)
-        z = mean + variance.sqrt() * torch.randn(mean.shape, generator=generator)
-    valid = torch.ones(len(tasks), dtype=torch.bool)
+        z = z + variance.sqrt() * torch.randn(z.shape, generator=generator)
+    state, valid = family.reset(tasks), torch.ones(len(tasks), dtype=torch.bool)
     for _ in range(family.horizon):  # reaching the horizon truncates; only `terminated` ends a task
         observation = family.observe(state)  # (n, obs)
         inputs = torch.cat([observation, z], dim=-1)
@@ -224,22 +207,19 @@ def rollout(
             other = torch.randint(family.action_size, choice.shape, generator=generator)
             choice = torch.where(at_random, other, choice)
             action = F.one_hot(choice, family.action_size).float()  # (n, action)
-            state, reward, terminated = family.step(tasks, state, choice, generator)
         else:
-            action, _ = networks.actor(inputs, None if exploration is None else generator)
-            state, reward, terminated = family.step(tasks, state, action, generator)
-        step = Transitions(observation, action, reward, family.observe(state), terminated, valid)
-        record.append(Transitions(*(getattr(step, field.name).unsqueeze(1) for field in fields(step))))
+            choice = action = networks.actor(inputs, None if exploration is None else generator)[0]
+        state, reward, terminated = family.step(tasks, state, choice, generator)
+        steps.append(Transitions(observation, action, reward, family.observe(state), terminated, valid))
         if adapt:
-            natural = natural + encoder(record[-1].context().squeeze(1)) * valid.unsqueeze(-1)
+            natural = natural + encoder(steps[-1].context()) * valid.unsqueeze(-1)
         if family.discrete:
-            z = encoder.moments(natural)[0]
+            z, _ = encoder.moments(natural)
         valid = valid & ~terminated
-    return Transitions.join(record), natural
+    return Transitions(*(torch.stack(values, dim=1) for values in zip(*steps, strict=True))), natural
 
 
 # Loss -----------------------------------------------------------------------------------------------------------------
-
 def bootstrap_target(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
     """Return r + discount * V(s'), where an end (`terminated`) has no value after it and a time limit has."""
     return reward + discount * (~terminated).float() * next_value
@@ -250,13 +230,10 @@ def kl_to_standard_normal(mean: Tensor, variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + variance - variance.log() - 1.0).sum(dim=-1)
 
 
-def sac_loss(
-    networks: Networks, target: nn.Module, batch: Transitions, context: Tensor, horizon: int, centre: float,
-    config: Config, generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
+def sac_loss(networks: Networks, target: nn.Module, batch: Transitions, context: Tensor, horizon: int, centre: float,
+             config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the loss of critic and encoder, and the actor's, on batch (task, row) and context (task, tuple, ...)."""
     encoder, actor, critic = networks.encoder, networks.actor, networks.critic
-    assert actor is not None
     n, rows = batch.reward.shape
     factors, prior = encoder(context), encoder.prior(n)  # (task, tuple, natural), (task, natural)
     order = torch.arange(factors.shape[1]).view(1, -1, 1)  # (1, tuple, 1)
@@ -268,15 +245,14 @@ def sac_loss(
     kl = kl_to_standard_normal(*encoder.moments(prior + (factors * prefix).sum(dim=1))).mean()  # departure (3)
 
     flat_z = z.repeat_interleave(rows, dim=0)  # (task * row, latent)
-    s, a, s_next = (x.flatten(0, 1) for x in (batch.observation, batch.action, batch.next_observation))
+    s, a, r, s_next, terminated, valid = (x.flatten(0, 1) for x in batch)  # (task * row, ...) each
     detached = flat_z.detach()  # z-bar of section 5.1: neither the target nor the actor trains the encoder
     with torch.no_grad():
         a_next, log_pi = actor(torch.cat([s_next, detached], dim=-1), generator)
         value = target(torch.cat([s_next, detached, a_next], dim=-1)).amin(dim=0) - config.temperature * log_pi
-        reward = config.reward_scale * (batch.reward.flatten() - centre)  # departure (4)
-        goal = bootstrap_target(reward, batch.terminated.flatten(), value, config.discount)  # departure (2)
+        reward = config.reward_scale * (r - centre)  # departure (4)
+        goal = bootstrap_target(reward, terminated, value, config.discount)  # departure (2)
     q = critic(torch.cat([s, flat_z, a], dim=-1))  # (critic, task * row)
-    valid = batch.valid.flatten().float()
     critic_loss = ((q - goal) ** 2 * valid).mean(dim=1).sum()  # L_critic of section 5.1
     a_new, log_pi = actor(torch.cat([s, detached], dim=-1), generator)
     q_new = critic(torch.cat([s, detached, a_new], dim=-1)).amin(dim=0)
@@ -287,11 +263,10 @@ def sac_loss(
 def q_loss(networks: Networks, target: nn.Module, batch: Transitions, condition: Tensor, config: Config) -> Tensor:
     """Return the loss of belief and Q on whole episodes (task, step) of patients with hidden `condition` (task,)."""
     encoder, critic = networks.encoder, networks.critic
-    n, steps = batch.reward.shape
     factors = encoder(batch.context()) * batch.valid.unsqueeze(-1)  # (task, step, natural)
-    prior = encoder.prior(n).unsqueeze(1)  # (task, 1, natural)
+    prior = encoder.prior(len(condition)).unsqueeze(1)  # (task, 1, natural)
     natural = torch.cat([prior, prior + factors.cumsum(dim=1)], dim=1)  # (task, step + 1, natural)
-    truth = condition.unsqueeze(1).expand(n, steps)
+    truth = condition.unsqueeze(1).expand_as(batch.reward)  # (task, step)
     belief_loss = F.cross_entropy(natural[:, 1:].transpose(1, 2), truth, reduction="none")  # departure (5)
     z = encoder.moments(natural)[0].detach()  # (task, step + 1, latent)
     q = critic(torch.cat([batch.observation, z[:, :-1]], dim=-1))  # (task, step, action)
@@ -301,31 +276,25 @@ def q_loss(networks: Networks, target: nn.Module, batch: Transitions, condition:
         value = target(following).gather(-1, best).squeeze(-1)  # (task, step)
         goal = bootstrap_target(config.reward_scale * batch.reward, batch.terminated, value, config.discount)
     error = ((q * batch.action).sum(dim=-1) - goal) ** 2
-    valid = batch.valid.float()
-    return ((error + belief_loss) * valid).sum() / valid.sum()
+    return ((error + belief_loss) * batch.valid).sum() / batch.valid.sum()
 
 
 # Update ---------------------------------------------------------------------------------------------------------------
-
-def apply(loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """Take one optimiser step along the gradient of `loss` with respect to `parameters` alone."""
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-
-
-@torch.no_grad()
-def update_target(target: nn.Module, critic: nn.Module, rate: float) -> None:
-    """Move the target critic's weights a share `rate` towards the critic's."""
-    for slow, fast in zip(target.parameters(), critic.parameters(), strict=True):
-        slow.lerp_(fast, rate)
+def update(networks: Networks, target: nn.Module, adam: torch.optim.Adam, losses: list[Tensor], rate: float) -> None:
+    """Step encoder and critic down the first loss, the actor down the second; move the target a share `rate`."""
+    parts = [[networks.encoder, networks.critic], [networks.actor]]
+    for loss, modules in zip(losses, parts, strict=False):  # without an actor there is no second loss
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+    adam.step()
+    for slow, fast in zip(target.parameters(), networks.critic.parameters(), strict=True):
+        slow.lerp_(fast.detach(), rate)
 
 
 # Adapt at test time ---------------------------------------------------------------------------------------------------
-
-def evaluate(
-    trained: Trained, config: Config, family: Family, tasks: Tensor, seed: int, episodes: int = 4, adapt: bool = True
-) -> Tensor:
+def evaluate(trained: Trained, config: Config, family: Family, tasks: Tensor, seed: int, episodes: int = 4,
+             adapt: bool = True) -> Tensor:
     """Return the undiscounted return (task, episode) of the greedy policy on tasks (task, ...), without any gradient.
 
     The belief begins at the prior and is kept across the episodes of a task (paper, Algorithm 2). A discrete task is a
@@ -356,65 +325,50 @@ def entropy(trained: Trained, context: Tensor, mask: Tensor) -> Tensor:
 
 
 # Train ----------------------------------------------------------------------------------------------------------------
-
-def train(config: Config, family: Family, progress: Progress | None = None) -> Trained:
+def train(config: Config, family: Family, progress: Callable[[int, int, float], None] | None = None) -> Trained:
     """Meta-train on tasks of the family (paper, Algorithm 1); `progress` hears (done, total, return) per iteration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # weights are drawn from torch's global generator, which is put back afterwards
         networks = Networks(config, family)
+    target = copy.deepcopy(networks.critic).requires_grad_(False)
+    adam = torch.optim.Adam(networks.parameters(), config.learning_rate)
     generator = torch.Generator().manual_seed(config.seed)
-    encoder, actor, critic = networks.encoder, networks.actor, networks.critic
-    target = copy.deepcopy(critic)
-    q_parameters = [*encoder.parameters(), *critic.parameters()]
-    pi_parameters = [] if actor is None else list(actor.parameters())
-    optimizers = [torch.optim.Adam(group, config.learning_rate) for group in (q_parameters, pi_parameters) if group]
     tasks = family.sample(config.train_tasks, generator)
-    prior, explore = encoder.prior(len(tasks)), config.exploration
+    prior, explore, returns = networks.encoder.prior(len(tasks)), config.exploration, []
     replay = [rollout(networks, family, tasks, prior, generator, explore)[0] for _ in range(config.initial_episodes)]
-    returns: list[float] = []
     for iteration in range(config.iterations):
-        natural, episodes = prior, []
+        natural = prior
         for _ in range(1 + config.posterior_episodes):  # the first with z from the prior, then as the posterior grows
             episode, natural = rollout(networks, family, tasks, natural, generator, explore)
-            episodes.append(episode)
-        recent = Transitions.join(episodes)
-        replay = [Transitions.join([*replay, *episodes])]
-        buffer = replay[0]
+            replay.append(episode)
+        buffer, recent = Transitions.join(replay), Transitions.join(replay[-1 - config.posterior_episodes :])
         centre = 0.0 if bool(buffer.terminated.any()) else float(buffer.reward.mean())
         for step in range(config.gradient_steps):
             done = (iteration + step / config.gradient_steps) / config.iterations  # share of the training
-            for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = config.learning_rate * (1.0 - 0.9 * done)
+            adam.param_groups[0]["lr"] = config.learning_rate * (1.0 - 0.9 * done)
             chosen = torch.randint(len(tasks), (config.meta_batch,), generator=generator)
             if isinstance(family, Diagnosis):
-                count = buffer.reward.shape[1] // family.horizon  # whole episodes per task
-                number = torch.randint(count, (config.meta_batch, 1), generator=generator)
+                number = torch.randint(len(replay), (config.meta_batch, 1), generator=generator)  # of a whole episode
                 batch = buffer.select(chosen, number * family.horizon + torch.arange(family.horizon))
-                loss = q_loss(networks, target, batch, family.condition(tasks[chosen]), config)
-                apply(loss, optimizers[0], q_parameters)
+                losses = [q_loss(networks, target, batch, family.condition(tasks[chosen]), config)]
             else:
                 rows = torch.randint(buffer.reward.shape[1], (config.meta_batch, config.rows), generator=generator)
                 batch, context = buffer.select(chosen, rows), recent.select(chosen).context()
-                losses = sac_loss(networks, target, batch, context, family.horizon, centre, config, generator)
-                critic_loss, actor_loss = losses
-                apply(actor_loss, optimizers[1], pi_parameters)
-                apply(critic_loss, optimizers[0], q_parameters)
-            update_target(target, critic, config.target_rate)
-        returns.append(float((episodes[-1].reward * episodes[-1].valid).sum(dim=1).mean()))
+                losses = [*sac_loss(networks, target, batch, context, family.horizon, centre, config, generator)]
+            update(networks, target, adam, losses, config.target_rate)
+        returns.append(float((episode.reward * episode.valid).sum(dim=1).mean()))
         if progress is not None:
             progress(iteration + 1, config.iterations, returns[-1])
     return Trained(networks, tuple(returns))
 
 
 # Main -----------------------------------------------------------------------------------------------------------------
-
 def main(arguments: list[str] | None = None) -> None:
     """Train on one family, adapt to held-out tasks, and print the returns with random and oracle beside them."""
     parser = argparse.ArgumentParser(description="PEARL on the dense semicircle or on the diagnosis family")
     parser.add_argument("--family", choices=["semicircle", "diagnosis"], default="semicircle")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, help="of collecting and training")
-    parser.add_argument("--episodes", type=int, default=4, help="to adapt in, on each held-out task")
     parser.add_argument("--test-tasks", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     options = parser.parse_args(arguments)
@@ -424,23 +378,22 @@ def main(arguments: list[str] | None = None) -> None:
     config = replace(config, iterations=options.iterations or config.iterations)
     start = time.process_time()
     trained = train(config, family)
-    cpu_seconds = time.process_time() - start
-    generator = torch.Generator().manual_seed(10_000 + options.seed)  # held-out tasks
+    seconds = time.process_time() - start
+    generator = torch.Generator().manual_seed(10_000 + config.seed)  # held-out tasks
     tasks = family.sample(options.test_tasks, generator)
-    returns = evaluate(trained, config, family, tasks, options.seed, options.episodes).mean(dim=0).tolist()
-    controls = {
-        "unadapted": float(evaluate(trained, config, family, tasks, options.seed, adapt=False).mean()),
+    result = {
+        "returns": evaluate(trained, config, family, tasks, config.seed).mean(dim=0).tolist(),  # of each episode
+        "unadapted": float(evaluate(trained, config, family, tasks, config.seed, adapt=False).mean()),
         "random": float(family.random_return(tasks, generator).mean()),
         "oracle": float(family.oracle_return(tasks, generator).mean()),  # of the diagnosis: the exact Bayes optimum
+        "cpu_seconds": seconds,
     }
     if options.json:
-        result = {"family": options.family, "returns": returns, **controls, "cpu_seconds": cpu_seconds}
-        print(json.dumps(result | {"settings": asdict(config)}, indent=2))
+        print(json.dumps({"family": options.family, **result, "settings": asdict(config)}, indent=2))
         return
-    print(f"return on {options.test_tasks} held-out tasks, {cpu_seconds:.1f} CPU s of training")
-    named = {f"episode {episode}": figure for episode, figure in enumerate(returns, start=1)}
-    for name, figure in (named | controls).items():
-        print(f"  {name:10s} {figure:8.3f}")
+    print(f"{options.family}, {options.test_tasks} held-out tasks:")
+    for name, figure in result.items():
+        print(f"  {name:<12}", *(f"{number:8.3f}" for number in torch.tensor(figure).flatten().tolist()))
 
 
 if __name__ == "__main__":

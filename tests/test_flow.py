@@ -37,7 +37,9 @@ def test_prose_to_fit_report(advisor: Run, tmp_path: Path) -> None:
 def test_worked_scenarios_all_the_way(advisor: Run, tmp_path: Path, scenario: str) -> None:
     """Each worked scenario goes through classify, new and fit; the verdict of the fit is printed, and is one of the three."""
     entry = BOOK.entries["scenarios"][scenario]
-    (tmp_path / "s.json").write_text(json.dumps({"id": scenario, "description": entry["text"], "facts": entry["facts"]}))
+    (tmp_path / "s.json").write_text(
+        json.dumps({"id": scenario, "description": entry["text"], "facts": entry["facts"]})
+    )
     record = json.loads(advisor("classify", "s.json", "--format", "jsonl").stdout)
     assert record["recommendation"] == entry["verdict"]
     assert advisor("new", "project", "--from", "s.json").returncode == 0

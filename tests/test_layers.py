@@ -70,7 +70,12 @@ HEAVY = {"torch", "sklearn", "scipy", "matplotlib", "gymnasium", "jinja2"}
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["explain", "facts.json"], ["classify", "facts.json"], ["ask", "facts.json", "--answers", "facts.json"]],
+    [
+        ["--help"],
+        ["explain", "facts.json"],
+        ["classify", "facts.json"],
+        ["ask", "facts.json", "--answers", "facts.json"],
+    ],
     ids=lambda a: a[0],
 )
 def test_light_commands_import_no_heavy_library(arguments: list[str], tmp_path: Path) -> None:

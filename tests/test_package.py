@@ -19,7 +19,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source") / "tree"
     ignore = shutil.ignore_patterns(".venv", ".git", "__pycache__", "dist", "*.egg-info", ".*_cache", ".hypothesis")
     shutil.copytree(ROOT, source, ignore=ignore)
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=source, check=True, capture_output=True
+    )
     return next((source / "dist").glob("*.whl"))
 
 
@@ -64,12 +66,16 @@ def test_the_installed_package_explains_and_writes(installed: Path, tmp_path: Pa
         cwd=tmp_path, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert str(installed.parent.parent) in where and str(ROOT) not in where
-    explained = run(installed, tmp_path, "explain", "Trained on ten cities, it drives in those same ten cities and no other.")
+    explained = run(
+        installed, tmp_path, "explain", "Trained on ten cities, it drives in those same ten cities and no other."
+    )
     assert explained.returncode == 0 and "rests on" in explained.stdout, explained.stderr
     written = run(installed, tmp_path, "new", "project", "--family", "rl2")
     assert written.returncode == 0, written.stderr
     assert (tmp_path / "project" / "README.md").is_file()
-    assert next((tmp_path / "project").rglob("rl2.py")).read_bytes() == (ROOT / "reference_impls" / "rl2.py").read_bytes()
+    assert (
+        next((tmp_path / "project").rglob("rl2.py")).read_bytes() == (ROOT / "reference_impls" / "rl2.py").read_bytes()
+    )
 
 
 def test_the_checkout_reads_its_own_rules() -> None:

@@ -98,7 +98,16 @@ def jobs(plan: Plan) -> list[Job]:
     test_sets = tuple(sorted({c.tested_on for c in plan.candidates}))
     needed = dict.fromkeys(c.training for c in plan.candidates if c.training != "references")
     return [
-        Job(name, row.family, dict(row.family_settings), dict(plan.settings.get(name, {})), dict(row.test), row.tasks, seed, test_sets)
+        Job(
+            name,
+            row.family,
+            dict(row.family_settings),
+            dict(plan.settings.get(name, {})),
+            dict(row.test),
+            row.tasks,
+            seed,
+            test_sets,
+        )
         for name in (*needed, "references")
         for seed in range(plan.seeds)
     ]

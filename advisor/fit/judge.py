@@ -38,7 +38,9 @@ class Judgement:
     reason: str
     score: Interval
     differences: Mapping[str, Interval]
-    more_seeds: int | None  # how many more would probably settle it; None where none are needed or no sensible number is enough
+    more_seeds: (
+        int | None
+    )  # how many more would probably settle it; None where none are needed or no sensible number is enough
 
 
 def normalise(returns: Scores, random: Scores, oracle: Scores, pool: int = 1) -> Scores:
@@ -64,7 +66,9 @@ def iqm(scores: Scores, axis: int | None = None) -> Scores:
     return np.asarray(values[..., cut : values.shape[-1] - cut].mean(-1))
 
 
-def bootstrap(scores: Scores, minus: Scores | None = None, level: float = LEVEL, resamples: int = RESAMPLES) -> Interval:
+def bootstrap(
+    scores: Scores, minus: Scores | None = None, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
     """Interval of the IQM of scores (seed, task), or of its lead over `minus` on the same tasks, tasks drawn anew within each seed."""
     rng = np.random.default_rng(0)  # a fixed seed: the same scores give the same verdict
     columns = rng.integers(scores.shape[1], size=(resamples, *scores.shape))  # (resample, seed, task)
@@ -123,7 +127,9 @@ def judge(recommended: Scores, controls: Mapping[str, Scores], resamples: int = 
     else:
         more = max(more, 1)
         advice = f"about {more} more seed{'s' if more > 1 else ''} would settle it"
-    return Judgement("not_enough_evidence", f"its lead over {against} is not clear of zero; {advice}", score, leads, more)
+    return Judgement(
+        "not_enough_evidence", f"its lead over {against} is not clear of zero; {advice}", score, leads, more
+    )
 
 
 def seeds_needed(scores: Scores, minus: Scores | None) -> int | None:

@@ -63,7 +63,9 @@ class Plan:
 
 _RANDOM = Candidate("random", "reference", "uniformly random actions", "references", "random")
 _ORACLE = Candidate("oracle", "reference", "the best policy that is told the task", "references", "oracle")
-_OPTIMUM = Candidate("exact Bayes optimum", "reference", "the most that any learner can reach, computed exactly", "references", "oracle")
+_OPTIMUM = Candidate(
+    "exact Bayes optimum", "reference", "the most that any learner can reach, computed exactly", "references", "oracle"
+)
 _FINE_TUNED = Candidate(
     "multi-task, then fine-tuned", "control", "one policy trained on all tasks without adaptation, then the same gradient steps on the same "
     "episodes; step size chosen on training tasks", "maml_pretrained", "adapted", gradients=True,
@@ -185,7 +187,9 @@ STAND_INS = (
 )  # fmt: skip
 
 
-def make(recommendation: Recommendation, family: str | None = None, budget: str = "smoke", seeds: int | None = None) -> Plan:
+def make(
+    recommendation: Recommendation, family: str | None = None, budget: str = "smoke", seeds: int | None = None
+) -> Plan:
     """The plan for a recommendation; `family` fits that family in place of the recommended verdict.
 
     Raises NoProject where there is nothing to train (undecided, out of scope), AdvisorError for an unknown family or budget and for
@@ -194,20 +198,26 @@ def make(recommendation: Recommendation, family: str | None = None, budget: str 
     verdict = family or recommendation.verdict
     facts = recommendation.values
     if budget not in SEEDS:
-        raise AdvisorError(f"no budget is called `{budget[:80]}`", hint=f"{nearest(budget, SEEDS)} budgets: {', '.join(SEEDS)}".strip())
+        raise AdvisorError(
+            f"no budget is called `{budget[:80]}`", hint=f"{nearest(budget, SEEDS)} budgets: {', '.join(SEEDS)}".strip()
+        )
     if seeds is not None and seeds < 2:
         raise AdvisorError("a fit needs at least 2 seeds", hint="one training run says nothing about the next")
     if verdict == "undecided":
         raise NoProject(
-            "the verdict is still open, so there is nothing to fit yet; possible: " + ", ".join(recommendation.possible),
-            hint="answer the next question with: advisor ask, or give the missing facts: " + ", ".join(recommendation.missing),
+            "the verdict is still open, so there is nothing to fit yet; possible: "
+            + ", ".join(recommendation.possible),
+            hint="answer the next question with: advisor ask, or give the missing facts: "
+            + ", ".join(recommendation.missing),
         )
     if verdict == "out_of_scope":
         raise NoProject(
             "nothing here is learned across tasks, so there is no multi-task or meta-learner to fit",
             hint="ordinary single-task training is the right tool; if there are more tasks, say so in the scenario",
         )
-    row = next((r for r in STAND_INS if r.verdict == verdict and all(facts.get(k) == v for k, v in r.when.items())), None)
+    row = next(
+        (r for r in STAND_INS if r.verdict == verdict and all(facts.get(k) == v for k, v in r.when.items())), None
+    )
     if row is None:
         raise AdvisorError(f"no stand-in for `{verdict[:80]}`", hint=nearest(verdict, {r.verdict for r in STAND_INS}))
     row = _to_measure(row, facts)
@@ -216,10 +226,16 @@ def make(recommendation: Recommendation, family: str | None = None, budget: str 
     if facts.get("adaptation_gradients", "allowed" if verdict == "maml" else "not_allowed") == "not_allowed":
         why = "needs gradient steps at test time, which this scenario rules out"
         if family == "maml":
-            raise NoProject("MAML can't be fitted: " + why, hint="without gradients at test time the families are rl2 and pearl")
+            raise NoProject(
+                "MAML can't be fitted: " + why, hint="without gradients at test time the families are rl2 and pearl"
+            )
         refused = {c.name: why for c in row.candidates if c.gradients}
     else:
-        refused = {c.name: "has no form for this stand-in" for c in row.candidates if c.gradients and c.training not in settings}
+        refused = {
+            c.name: "has no form for this stand-in"
+            for c in row.candidates
+            if c.gradients and c.training not in settings
+        }
     return Plan(
         verdict=verdict,
         stand_in=_says(row, facts),
@@ -235,7 +251,9 @@ def make(recommendation: Recommendation, family: str | None = None, budget: str 
 def _to_measure(row: StandIn, facts: Mapping[str, str]) -> StandIn:
     """The row with the sizes that the facts give, within what trains in seconds."""
     if row.verdict == "multi_task" and "task_count" in facts:
-        row = replace(row, family_settings={"tasks": min(max(int(facts["task_count"]), 2), row.family_settings["tasks"])})
+        row = replace(
+            row, family_settings={"tasks": min(max(int(facts["task_count"]), 2), row.family_settings["tasks"])}
+        )
     if row.verdict == "maml" and "adaptation_episodes" in facts:
         episodes = int(facts["adaptation_episodes"])  # in all, so it is shared out over the gradient steps
         steps = 1 if episodes < 2 * row.test["episodes"] else min(row.test["steps"], episodes // row.test["episodes"])

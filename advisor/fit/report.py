@@ -63,7 +63,10 @@ def sparkline(values: tuple[float, ...], low: float, high: float) -> str:
 
 def render(report: FitReport, console: Console) -> None:
     """Prints verdict, reason, the table of candidates, what was refused, and the command that repeats it."""
-    head = Text(WORDS[report.verdict], style={"fits": "bold green", "does_not_fit": "bold red"}.get(report.verdict, "bold yellow"))
+    head = Text(
+        WORDS[report.verdict],
+        style={"fits": "bold green", "does_not_fit": "bold red"}.get(report.verdict, "bold yellow"),
+    )
     console.print(head + Text(f"  {report.recommendation} for {report.scenario}", style="default"))
     console.print(Text(report.reason[:1].upper() + report.reason[1:] + "."))
     console.print(Text(f"\n{report.stand_in}\n", style="italic"))
@@ -79,7 +82,10 @@ def render(report: FitReport, console: Console) -> None:
         mean = sum(c.returns) / len(c.returns)
         row = [c.name, f"{mean:.2f}", *_figures(c), sparkline(c.stages, low, high) if len(c.stages) > 1 else ""]
         row.append("" if c.role == "reference" else f"{c.cpu_seconds:.1f}")
-        table.add_row(*(Text(cell) for cell in row), style="bold" if c.role == "recommended" else "dim" if c.role == "reference" else "")
+        table.add_row(
+            *(Text(cell) for cell in row),
+            style="bold" if c.role == "recommended" else "dim" if c.role == "reference" else "",
+        )
     console.print(table)
     note = "score: 0 random, 1 oracle or optimum; behind: its lag in score behind the recommended"
     bars = f"; bars: return by {report.stage}" if any(len(c.stages) > 1 for c in shown) else ""

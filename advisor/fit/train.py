@@ -133,7 +133,9 @@ def pearl(job: Job) -> Outcome:
 
     def episodes(which: str, adapt: bool) -> Returns:
         tasks = test_tasks(job, family, which)
-        return stages(algorithm.evaluate(trained, config, family, tasks, HELD_OUT + job.seed, job.test["episodes"], adapt))
+        return stages(
+            algorithm.evaluate(trained, config, family, tasks, HELD_OUT + job.seed, job.test["episodes"], adapt)
+        )
 
     returns = {"believing": episodes("held_out", True), "unadapted": episodes("held_out", False)}
     if "shifted" in job.test_sets:

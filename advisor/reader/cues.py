@@ -1,6 +1,6 @@
 """Cue words with negation scope for what refines the advice and never changes the verdict.
 
-These are the four concerns of multi-task training, the kind of model, and whether the task's identity is an input.
+These are the four concerns of multi-task training, the kind of model, whether the task's identity is an input, and two counts.
 """
 
 from __future__ import annotations
@@ -60,6 +60,22 @@ _CUES: tuple[tuple[str, str, str], ...] = (
         r"(?:hidden|unknown|unobserved|not (?:given|available))|(?:without|no) task (?:id|label|identifier)s?",
     ),
 )
+_NUMBERS = {
+    w: str(n) for n, w in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
+}
+_COUNTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (fact, re.compile(rf"\b(\d{{1,6}}|{'|'.join(_NUMBERS)}) (?:\w+ ){{0,2}}?(?:{nouns})\b", re.IGNORECASE))
+    for fact, nouns in (
+        (
+            "adaptation_episodes",
+            r"trials?|trial (?:runs|trajectories)|trajectories|episodes to adapt|attempts|tries|rollouts",
+        ),
+        (
+            "task_count",
+            r"(?:known|training|different|named|listed|fixed) (?:\w+ )?(?:tasks|cities|shapes|games|sites|products|categories)",
+        ),
+    )
+)
 _CUES_COMPILED = tuple((fact, value, re.compile(pattern, re.IGNORECASE)) for fact, value, pattern in _CUES)
 _NEGATED_IN_PATTERN = {("task_identity", "hidden")}
 
@@ -77,6 +93,11 @@ def cue_proposals(clauses: tuple[Span, ...]) -> tuple[Proposal, ...]:
                 continue
             start = clause.start + match.start()
             found.setdefault(fact, {}).setdefault(value, Span(start, start + len(match.group()), match.group()))
+        for fact, count in _COUNTS:
+            for match in count.finditer(clause.text):
+                start, number = clause.start + match.start(), match.group(1).lower()
+                value = _NUMBERS.get(number, number)
+                found.setdefault(fact, {}).setdefault(value, Span(start, start + len(match.group()), match.group()))
     return tuple(
         Proposal(fact, value, CUE_CONFIDENCE, "text", (span,))
         for fact, values in found.items()

@@ -6,53 +6,29 @@ Optional fields: `decidable` (false: an expert could not settle the family), `fr
 from __future__ import annotations
 
 import json
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from . import Proposal, read
+from .. import engine
+from ..facts import Known
+from ..rulebook import load
+from . import read
 from .model import FACTS
 
-META = frozenset({"maml", "rl2", "pearl"})
 OPEN = ("undecided", "meta_any")
 FRAMING_OF_LABEL = {"shifted": "none", "out_of_scope": "none"}
 BINS = 10
 
 
-def verdict(training: str, test: str, gradients: str, belief: str) -> str:
-    """The verdict of one full set of facts, for measuring; the rules of the engine are the authority."""
-    if test == "shifted":
-        return "none_reliable"
-    if training == "single":
-        return "out_of_scope" if test == "same_as_training" else "none_reliable"
-    if belief == "required":
-        return "pearl"
-    if test == "same_as_training":
-        return "multi_task"
-    return "maml" if gradients == "allowed" else "rl2"
-
-
 def possible_verdicts(facts: dict[str, str]) -> frozenset[str]:
-    """Every verdict that some completion of the facts reaches."""
-    choices = [(facts[fact],) if fact in facts else values for fact, values in FACTS.items()]
-    return frozenset(verdict(*point) for point in product(*choices))
+    """Every verdict that some completion of the facts reaches, by the shipped rules."""
+    return frozenset(engine.possible_verdicts(facts, load()))
 
 
 def framing(verdicts: frozenset[str]) -> str:
     """`multi_task`, `meta` or `none` once all verdicts share it, else `undecided`."""
-    kinds = {"meta" if v in META else "multi_task" if v == "multi_task" else "none" for v in verdicts}
+    kinds = {str(load().entries["verdicts"][v]["framing"]) for v in verdicts}
     return kinds.pop() if len(kinds) == 1 else "undecided"
-
-
-def joint_confidence(proposals: tuple[Proposal, ...], decided: str) -> float:
-    """The probability that a decided verdict is right: the product over the facts that it rests on."""
-    accepted = {p.fact: p.confidence for p in proposals}
-    facts = {p.fact: p.value for p in proposals if p.fact in FACTS}
-    confidence = 1.0
-    for fact in FACTS:
-        if fact in facts and possible_verdicts({k: v for k, v in facts.items() if k != fact}) != {decided}:
-            confidence *= accepted[fact]
-    return confidence
 
 
 def share(part: int, whole: int) -> float | None:
@@ -83,7 +59,8 @@ def evaluate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         if single is not None:
             hit = single == label
             wrong += not hit
-            sure.append((joint_confidence(proposals, single), hit))
+            known = {p.fact: Known(p.value, p.confidence, p.source) for p in proposals}
+            sure.append((engine.recommend(known, load()).confidence, hit))
         expected = row.get("framing") or (framing(frozenset({label})) if label not in OPEN else None)
         if expected is not None:
             found = framing(got)

@@ -51,7 +51,7 @@ class TrainingConfig:
     clause_row_weight: float = 1.0  # weight of a clause among the training rows of the whole-text head
     fact_threshold: float = 0.5
     assumed_threshold: float = 0.6
-    accepted_risk: float = 0.04  # wrong verdicts as a share of held-out descriptions; fresh texts show about twice as many
+    accepted_risk: float = 0.04  # wrong verdicts as a share of held-out descriptions
     least_joint_threshold: float = 0.4
 
 

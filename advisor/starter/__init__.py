@@ -27,7 +27,12 @@ from .plan import Plan, choose
 PACKAGE = "starter_agent"
 TEMPLATE_VERSION = "1"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_REQUIRED = ("torch", "safetensors", "numpy", "pytest")  # what the project asks for; the pins hold these and all below them
+_REQUIRED = (
+    "torch",
+    "safetensors",
+    "numpy",
+    "pytest",
+)  # what the project asks for; the pins hold these and all below them
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,9 @@ def write(
         try:
             _put(folder, files)
         except OSError as fault:
-            raise CannotWrite(f"can't be written ({fault.strerror or fault})", _shown(folder), "nothing was left there") from fault
+            raise CannotWrite(
+                f"can't be written ({fault.strerror or fault})", _shown(folder), "nothing was left there"
+            ) from fault
     return Project(folder, plan.family, tuple(sorted(files)))
 
 
@@ -143,9 +150,7 @@ def _files(
     return dict(sorted(files.items()))
 
 
-def _manifest(
-    scenario: Scenario, recommendation: Recommendation, plan: Plan, files: Mapping[str, bytes]
-) -> bytes:
+def _manifest(scenario: Scenario, recommendation: Recommendation, plan: Plan, files: Mapping[str, bytes]) -> bytes:
     """What the project was made from, and the hash of each file as written, to tell later what the user has changed."""
     content = {
         "template_version": TEMPLATE_VERSION,
@@ -208,7 +213,9 @@ def _refuse_used(folder: Path) -> None:
         else:
             return
     except OSError as fault:
-        raise CannotWrite(f"can't be used as a folder ({fault.strerror or fault})", _shown(folder), "give the name of a new folder") from fault
+        raise CannotWrite(
+            f"can't be used as a folder ({fault.strerror or fault})", _shown(folder), "give the name of a new folder"
+        ) from fault
     if inside:
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
         found = f"holds `{_printable(inside[0])}`{more}"

@@ -45,7 +45,9 @@ def _nothing_to_write(recommendation: Recommendation, book: Rulebook) -> NoProje
     entry = book.entries["verdicts"][recommendation.verdict]
     insist = "to get a project all the same, name a family: --family multi_task|maml|rl2|pearl"
     if recommendation.verdict != "undecided":
-        return NoProject(f"no project for `{recommendation.verdict}`. {entry['headline']}", hint=f"{entry['next']} {insist}")
+        return NoProject(
+            f"no project for `{recommendation.verdict}`. {entry['headline']}", hint=f"{entry['next']} {insist}"
+        )
     labels = [str(book.entries["verdicts"][v]["label"]) for v in recommendation.possible]
     question = next_question(recommendation.values, (), book)
     ask = ""
@@ -56,7 +58,9 @@ def _nothing_to_write(recommendation: Recommendation, book: Rulebook) -> NoProje
 
 
 def _multi_task(facts: Mapping[str, str]) -> Plan:
-    notes = _differences(facts, "continuous", "a robot that is a point and moves to goals on a circle, each goal a task")
+    notes = _differences(
+        facts, "continuous", "a robot that is a point and moves to goals on a circle, each goal a task"
+    )
     tasks, cut = _count(facts, "task_count", 10, 2, 20)
     notes += [f"The stand-in has {tasks} tasks, not {facts['task_count']}, to train in seconds."] if cut else []
     arguments, config = f"tasks={tasks}", []
@@ -70,7 +74,9 @@ def _multi_task(facts: Mapping[str, str]) -> Plan:
         config.append("normalise_rewards=True")
         notes.append("Each task's rewards are divided by their spread, because some tasks would dominate otherwise.")
     if facts.get("catastrophic_interference") == "present":
-        notes.append("Every update rehearses all tasks from their replay memory, which is what keeps earlier ones alive.")
+        notes.append(
+            "Every update rehearses all tasks from their replay memory, which is what keeps earlier ones alive."
+        )
     if facts.get("task_identity") == "hidden":
         notes.append(
             "The policy here is told its task, and in your scenario it is not. Find a way to show it, or the best that one "
@@ -94,7 +100,9 @@ def _maml(facts: Mapping[str, str]) -> Plan:
         f"A new task costs {stages * episodes} episodes: {stages} gradient step{'s' * (stages > 1)} on {episodes} each, "
         "and training plays the same number before its step."
     )
-    return Plan("maml", "navigation", "Navigation", "", _call([f"episodes={episodes}"]), stages, 100, 20, 0.25, tuple(notes))
+    return Plan(
+        "maml", "navigation", "Navigation", "", _call([f"episodes={episodes}"]), stages, 100, 20, 0.25, tuple(notes)
+    )
 
 
 def _rl2(facts: Mapping[str, str]) -> Plan:
@@ -110,11 +118,11 @@ def _pearl(facts: Mapping[str, str]) -> Plan:
     stages, cut = _count(facts, "adaptation_episodes", 4, 2, 20)
     cut_note = [f"The curve shows {stages} episodes, not {facts['adaptation_episodes']}."] if cut else []
     if facts.get("action_kind") == "discrete":
-        notes = _differences(facts, "discrete", "a diagnosis, each patient a task: tests narrow the belief before the answer")
-        notes.append("A case is one episode, and the belief adapts within it; each stage of the curve is a fresh case.")
-        return Plan(
-            "pearl", "diagnosis", "Diagnosis", "", "Config.for_family(FAMILY)", 4, 2000, 20, 0.5, tuple(notes)
+        notes = _differences(
+            facts, "discrete", "a diagnosis, each patient a task: tests narrow the belief before the answer"
         )
+        notes.append("A case is one episode, and the belief adapts within it; each stage of the curve is a fresh case.")
+        return Plan("pearl", "diagnosis", "Diagnosis", "", "Config.for_family(FAMILY)", 4, 2000, 20, 0.5, tuple(notes))
     notes = _differences(facts, "continuous", "a robot that is a point, its goal somewhere on a half circle and hidden")
     return Plan("pearl", "semicircle", "Semicircle", "", _call([]), stages, 500, 14, 0.4, tuple(notes + cut_note))
 
@@ -130,7 +138,9 @@ def _differences(facts: Mapping[str, str], actions: str, what: str) -> list[str]
     if facts.get("observation_kind") == "image":
         notes.append("You observe images. Put an encoder in front of the policy; the stand-in observes a few numbers.")
     if facts.get("model_kind") == "foundation_model":
-        notes.append("Yours is a foundation model. This small project shows the mechanism and its measurement, not the model.")
+        notes.append(
+            "Yours is a foundation model. This small project shows the mechanism and its measurement, not the model."
+        )
     if facts.get("reward") == "sparse":
         notes.append("Your rewards are sparse, those of the stand-in are not: expect to need more exploration.")
     return notes

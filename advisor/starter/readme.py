@@ -28,7 +28,9 @@ def sections(scenario: Scenario, recommendation: Recommendation, book: Rulebook,
         "limits": str(rule["limits"]) if rule else "",
         "facts": [_fact(name, r, book) for name in r.facts],
         "missing": [(name, book.facts[name].question) for name in r.missing],
-        "changes": [(a.fact, a.value, _value(a.fact, a.value, book), _label(a.recommendation, book)) for a in r.alternatives],
+        "changes": [
+            (a.fact, a.value, _value(a.fact, a.value, book), _label(a.recommendation, book)) for a in r.alternatives
+        ],
         "pitfalls": [book.entries["pitfalls"][i] for i in r.pitfalls],
         "concerns": [book.entries["mitigations"][i] for i in r.concerns],
         "parallel": book.entries["parallels"][r.parallel] if r.parallel else None,

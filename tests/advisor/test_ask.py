@@ -51,13 +51,22 @@ def test_only_what_is_open_is_asked() -> None:
     told = Scenario("s", "", {"test_tasks": "new_same_distribution", "training_tasks": "distribution"})
     asked, answer = scripted(["not_required", "allowed"])
     said, recommendation = converse(told, BOOK, answer, follow_ups=False)  # type: ignore[arg-type]
-    assert set(asked) == {"task_belief", "adaptation_gradients"} and recommendation.verdict in ("maml", "pearl", "undecided", "rl2")
+    assert set(asked) == {"task_belief", "adaptation_gradients"} and recommendation.verdict in (
+        "maml",
+        "pearl",
+        "undecided",
+        "rl2",
+    )
     assert set(said.facts) >= set(told.facts)
 
 
 def test_an_assumption_can_be_overruled() -> None:
     """The review names a fact, it is asked again, and the new answer counts."""
-    told = Scenario("s", "", {"test_tasks": "new_same_distribution", "training_tasks": "distribution", "task_belief": "not_required"})
+    told = Scenario(
+        "s",
+        "",
+        {"test_tasks": "new_same_distribution", "training_tasks": "distribution", "task_belief": "not_required"},
+    )
     asked, answer = scripted(["allowed", "required"])
     reviews = iter(["task_belief", None])
     _, recommendation = converse(told, BOOK, answer, follow_ups=False, review=lambda known: next(reviews))  # type: ignore[arg-type]

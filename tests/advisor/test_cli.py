@@ -38,7 +38,13 @@ def test_explain_json_is_one_record(advisor: Run, maml_file: str) -> None:
 def test_explain_shows_reasons_and_alternatives(advisor: Run, maml_file: str) -> None:
     """The terminal form names the rule, what would change the verdict, the pitfalls and the evidence, without colour codes."""
     done = advisor("explain", maml_file)
-    for words in ("MAML", "gradient_budget", "adaptation_gradients = not_allowed -> RL²", "maml_by_default", "Evidence"):
+    for words in (
+        "MAML",
+        "gradient_budget",
+        "adaptation_gradients = not_allowed -> RL²",
+        "maml_by_default",
+        "Evidence",
+    ):
         assert words in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -101,7 +107,11 @@ def test_ask_names_the_missing_answer(advisor: Run, tmp_path: Path) -> None:
 def test_rules_commands(advisor: Run) -> None:
     """The rules can be listed, shown and proven, for people and for programs."""
     assert "no_gradient" in advisor("rules", "list").stdout
-    assert set(json.loads(advisor("rules", "list", "families", "--json").stdout)["families"]) == {"maml", "rl2", "pearl"}
+    assert set(json.loads(advisor("rules", "list", "families", "--json").stdout)["families"]) == {
+        "maml",
+        "rl2",
+        "pearl",
+    }
     shown = advisor("rules", "show", "no_gradient").stdout
     assert "because" in shown and "near_miss" in shown and "Duan et al. 2016" in shown
     proof = json.loads(advisor("rules", "check", "--json").stdout)

@@ -103,7 +103,10 @@ def test_exclusions_and_forcing_sets_are_true_and_smallest() -> None:
     ("values", "framing"),
     [
         ({"training_tasks": "distribution", "test_tasks": "new_same_distribution"}, "meta"),
-        ({"training_tasks": "known_set", "test_tasks": "same_as_training", "task_belief": "not_required"}, "multi_task"),
+        (
+            {"training_tasks": "known_set", "test_tasks": "same_as_training", "task_belief": "not_required"},
+            "multi_task",
+        ),
         ({"test_tasks": "shifted"}, "none"),
         ({}, "undecided"),
     ],
@@ -115,7 +118,12 @@ def test_framing_is_decided_as_soon_as_all_possible_verdicts_share_it(values: di
 
 def test_refining_facts_never_change_the_verdict() -> None:
     """Concerns, identity and the like bring advice, and the verdict stays."""
-    extra = {"gradient_interference": "present", "task_identity": "hidden", "model_kind": "foundation_model", "reward": "sparse"}
+    extra = {
+        "gradient_interference": "present",
+        "task_identity": "hidden",
+        "model_kind": "foundation_model",
+        "reward": "sparse",
+    }
     for point in POINTS:
         assert recommend(known({**point, **extra}), BOOK).verdict == promised(point)
 

@@ -66,7 +66,9 @@ def test_nothing_to_fit():
 
 def test_facts_set_the_sizes():
     """The scenario's own counts size the stand-in: 5 tasks stay 5, 200 become 10 and the report says so, 10 episodes are one step's."""
-    few = make(advice(training_tasks="known_set", test_tasks="same_as_training", task_belief="not_required", task_count=5))
+    few = make(
+        advice(training_tasks="known_set", test_tasks="same_as_training", task_belief="not_required", task_count=5)
+    )
     assert few.row.family_settings == {"tasks": 5}
     assert "all but 10 of its 200 tasks" in make(worked("w3_support_categories")).stand_in
     assert make(worked("w6_new_object_trials")).row.test == {"steps": 1, "episodes": 10}

@@ -23,7 +23,9 @@ def printed(report, width=100):
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("verdict", "words"), [("fits", "FITS"), ("does_not_fit", "DOES NOT FIT"), ("not_enough_evidence", "NOT ENOUGH")])
+@pytest.mark.parametrize(
+    ("verdict", "words"), [("fits", "FITS"), ("does_not_fit", "DOES NOT FIT"), ("not_enough_evidence", "NOT ENOUGH")]
+)
 def test_verdict_comes_first(verdict, words):
     """The first line is the verdict, and reason and stand-in follow before any figure."""
     text = printed(replace(REPORT, verdict=verdict))
@@ -42,7 +44,11 @@ def test_everything_is_shown():
 def test_json_round_trip():
     """The report as a dict survives JSON unchanged, no number is infinite, and nothing of a candidate is lost."""
     data = REPORT.as_dict()
-    assert json.loads(json.dumps(data, allow_nan=False))["candidates"][0]["score"] == {"figure": 0.8, "low": 0.7, "high": 0.9}
+    assert json.loads(json.dumps(data, allow_nan=False))["candidates"][0]["score"] == {
+        "figure": 0.8,
+        "low": 0.7,
+        "high": 0.9,
+    }
 
 
 def test_sparkline():

@@ -85,7 +85,9 @@ def test_better_control_is_admitted_to_be_better():
             *(c for c in STAND_INS[0].candidates if c.role == "reference"),
         ),
     )
-    report = execute(plan_for(row, seeds=3, settings=dict.fromkeys(TINY, {"iterations": 25})), "s", "0", "again", Here())
+    report = execute(
+        plan_for(row, seeds=3, settings=dict.fromkeys(TINY, {"iterations": 25})), "s", "0", "again", Here()
+    )
     assert report.verdict == "does_not_fit"
     assert "`task known`" in report.reason
 

@@ -277,7 +277,12 @@ def test_surgery_works_on_each_tasks_own_gradient() -> None:
         rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(leaves.values()))]))
     expected = project(torch.stack(rows), generator(6)).sum(0)
     descend(
-        critic, lambda q: critic_loss(q, batch, y), torch.optim.SGD(critic.parameters(), lr=1.0), config, 3, generator(6)
+        critic,
+        lambda q: critic_loss(q, batch, y),
+        torch.optim.SGD(critic.parameters(), lr=1.0),
+        config,
+        3,
+        generator(6),
     )
     step = torch.cat([(parameters[name] - p.detach()).flatten() for name, p in critic.named_parameters()])
     torch.testing.assert_close(step, expected, atol=1e-4, rtol=1e-3)
@@ -388,7 +393,8 @@ def test_what_cannot_be_trained_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"separate": True, "task_id": False}, {"heads": True, "surgery": True}, {"separate": True, "heads": True}]
+    "changes",
+    [{"separate": True, "task_id": False}, {"heads": True, "surgery": True}, {"separate": True, "heads": True}],
 )
 def test_contradictory_settings_are_refused(changes: dict[str, bool]) -> None:
     """Settings that take each other's meaning away are an error, not a silent choice."""

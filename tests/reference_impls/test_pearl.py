@@ -216,9 +216,7 @@ def test_a_misspelt_setting_fails() -> None:
 def test_progress_is_told_each_iteration() -> None:
     """The progress callback hears done, total and the current return once per iteration."""
     heard: list[tuple[int, int, float]] = []
-    trained = pearl.train(
-        Config.for_family(Semicircle(), **SHORT), Semicircle(), lambda *told: heard.append(told)
-    )
+    trained = pearl.train(Config.for_family(Semicircle(), **SHORT), Semicircle(), lambda *told: heard.append(told))
     assert [(done, total) for done, total, _ in heard] == [(1, 2), (2, 2)]
     assert tuple(now for _, _, now in heard) == trained.returns
 

@@ -37,7 +37,7 @@ class Walk:
     ) -> tuple[Tensor, Tensor, Tensor]:
         move = action.unsqueeze(-1) * 2.0 - 1 if self.discrete else action[..., :1].clamp(-1, 1)
         state = state + move
-        terminated = ((state * tasks).squeeze(-1) >= 2)
+        terminated = (state * tasks).squeeze(-1) >= 2
         return state, terminated.float() - 0.1, terminated
 
 

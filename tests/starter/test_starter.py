@@ -257,7 +257,9 @@ def test_hostile_words_stay_data(text: str, words: str, name: str) -> None:
     facts = {n: Known(v, 0.9, "text", (Span(0, 0, words),)) for n, v in CASES["maml"].items()}
     recommendation = recommend(facts, book)
     plan = starter.choose(recommendation, book, None)
-    files = starter._files(Path("/nowhere") / name.replace("/", "_").replace("\0", "_"), scenario, recommendation, book, plan)
+    files = starter._files(
+        Path("/nowhere") / name.replace("/", "_").replace("\0", "_"), scenario, recommendation, book, plan
+    )
     parses(files)
     plain = starter._files(Path("/nowhere/plain"), Scenario("", "A robot."), recommendation, book, plan)
     assert all(files[p] == plain[p] for p in files if p.endswith(".py"))
@@ -310,7 +312,12 @@ def alone(folder: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProce
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "PYTEST_"))}
     return subprocess.run(
-        [sys.executable, "-P", "-c", guard, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-P", "-c", guard, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
