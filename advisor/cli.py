@@ -2,9 +2,11 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -318,7 +320,7 @@ def _write_project(
     for name in project.files:
         console.print(Text(f"  {name}"))
     if not dry_run:
-        console.print(Text(f"next: cd {project.folder}, then the two commands in its README.md"))
+        console.print(Text(f"next: cd {project.folder}, then the commands in its README.md"))
 
 
 @app.command()
@@ -346,6 +348,8 @@ def fit(
         report = stage.run(
             told.id, recommendation, book, family=family, budget=budget, seeds=seeds, on_progress=on_progress
         )
+    options = ["--budget", budget, *(["--seeds", str(seeds)] if seeds else [])]
+    report = replace(report, command=shlex.join(["advisor", "fit", scenario, *options]))
     if as_json:
         _print_json(report.as_dict())
     else:

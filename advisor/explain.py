@@ -94,7 +94,7 @@ def explain(text: str, recommendation: Recommendation, book: Rulebook) -> Explan
     if r.verdict != "undecided" and (lines := _evidence_lines(r, book)):
         sections.append(Section("Evidence from the literature, for (+) and against (-)", tuple(lines)))
     sections.append(Section("Next", (str(verdict["next"]),)))
-    sure = f" ({_percent(r.confidence)} sure)" if r.verdict != "undecided" and r.confidence < 1 else ""
+    sure = f" ({percent(r.confidence)} sure)" if r.verdict != "undecided" and r.confidence < 1 else ""
     return Explanation(f"{verdict['label']}{sure}", str(verdict["headline"]), text, _marks(r), tuple(sections))
 
 
@@ -117,14 +117,14 @@ def _fact_lines(r: Recommendation, book: Rulebook) -> list[str]:
     for name, known in r.facts.items():
         fact = book.facts[name]
         label = fact.labels.get(known.value, known.value)
-        sure = f", {_percent(known.confidence)} sure" if known.confidence < 1 else ""
+        sure = f", {percent(known.confidence)} sure" if known.confidence < 1 else ""
         words = ", ".join(f"“{' '.join(printable(s.text).split())}”" for s in known.evidence)
         lines.append(f"{name} = {known.value} ({_SOURCES[known.source]}{sure}): {words or label}")
     lines += [f"{name}: not known" for name in r.missing]
     return lines
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
     """Never "100%" for what is not certain."""
     return f"{min(probability, 0.99):.0%}"
 

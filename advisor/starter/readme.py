@@ -1,6 +1,7 @@
 """The parts of the project's README, with all that is the user's made harmless."""
 
 from ..engine import Recommendation
+from ..explain import percent
 from ..rulebook import Rulebook
 from ..scenario import Scenario
 
@@ -21,7 +22,7 @@ def sections(scenario: Scenario, recommendation: Recommendation, book: Rulebook,
         "scenario": code_block(scenario.text),
         "verdict": verdicts[r.verdict],
         "possible": [str(verdicts[v]["label"]) for v in r.possible],
-        "confidence": f"{r.confidence:.0%}",
+        "confidence": percent(r.confidence) if r.confidence < 1 else "certain",
         "insisted": family != r.verdict,
         "headline": verdicts[family]["headline"],
         "because": str(rule["because"]) if rule else "",
@@ -63,7 +64,7 @@ def _clean(text: str) -> str:
 
 def _fact(name: str, recommendation: Recommendation, book: Rulebook) -> dict[str, str]:
     known = recommendation.facts[name]
-    sure = f" ({known.confidence:.0%} sure)" if known.confidence < 1 else ""
+    sure = f" ({percent(known.confidence)} sure)" if known.confidence < 1 else ""
     return {
         "name": name,
         "value": known.value,
