@@ -1,16 +1,19 @@
 #!/bin/sh
 # The main job from end to end: prose -> facts -> recommendation -> starter project -> fit report.
 set -eu
-advisor=.venv/bin/advisor
+root=$(pwd)
+export PATH="$root/.venv/bin:$PATH"
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-say() { printf '\n\033[1m$ %s\033[0m\n\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
+cp benchmarks/scenario.txt "$folder"
+cd "$folder"
+say() { printf '\n$ %s\n\n' "$*"; }
 
-say "cat benchmarks/scenario.txt"
-cat benchmarks/scenario.txt
-say "advisor explain benchmarks/scenario.txt"
-$advisor explain benchmarks/scenario.txt
-say "advisor new workshop-arm --from benchmarks/scenario.txt"
-$advisor new "$folder/workshop-arm" --from benchmarks/scenario.txt
-say "advisor fit workshop-arm"
-$advisor fit "$folder/workshop-arm" || [ $? -eq 1 ]
+say cat scenario.txt
+cat scenario.txt
+say advisor explain scenario.txt
+advisor explain scenario.txt
+say advisor new workshop-arm --from scenario.txt
+advisor new workshop-arm --from scenario.txt
+say advisor fit workshop-arm
+advisor fit workshop-arm || [ $? -eq 1 ]
+printf '\nThe starter project is yours to look at: %s\n' "$folder/workshop-arm"

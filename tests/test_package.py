@@ -27,12 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an empty environment that holds the wheel, and of the checkout's environment only the third-party packages."""
+    """The Python of an empty environment with the wheel installed, and of the checkout's environment only the third-party packages."""
     folder = tmp_path_factory.mktemp("env")
-    venv.create(folder, with_pip=False)
+    venv.create(folder, with_pip=True)
     site = next((folder / "lib").glob("python*")) / "site-packages"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel]
+    subprocess.run(pip, check=True, capture_output=True)
     import numpy
 
     third_party = Path(numpy.__file__).parent.parent
@@ -46,7 +46,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run(
-        [python, "-m", "advisor", *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=300
+        [python.parent / "advisor", *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=300
     )
 
 
