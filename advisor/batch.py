@@ -136,7 +136,8 @@ def _csv(stream: TextIO, where: str) -> Iterator[Row]:
 
 def _from_columns(data: dict[str, Any], place: str) -> Row:
     """A row whose columns are `id`, `text` or `description`, `facts`, and any fact by name."""
-    row_id = str(data.pop("id", "") or place)[:200]
+    given = data.pop("id", None)
+    row_id = place if given in (None, "") else str(given)[:200]
     try:
         text = data.pop("text", None) or data.pop("description", None) or ""
         nested = data.pop("facts", None) or {}

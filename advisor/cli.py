@@ -1,5 +1,6 @@
 """The commands: read options, call the stages in order, print, exit code. Decides nothing."""
 
+import io
 import json
 import os
 import shlex
@@ -26,6 +27,7 @@ from .errors import (
     CannotWrite,
     EndOfInput,
     MissingAnswer,
+    NoProject,
     Stopped,
     UnknownEntry,
     nearest,
@@ -459,15 +461,21 @@ def rules_check(as_json: AsJson = False, rules: RulesFolder = None) -> None:
 
 def main() -> NoReturn:
     """Runs the command line. A slip of the user's is one message and its exit code; a bug keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")  # LANG=C: an unprintable letter is no reason to stop
     try:
         app()
+        code = 0
+    except NoProject as answer:  # undecided and out of scope are answers, not errors
+        if "--json" in sys.argv:
+            _print_json({"folder": None, "verdict": None, "message": answer.message, "next": answer.hint})
+        else:
+            print(f"{answer.message}\n{answer.hint}")
         code = 0
     except AdvisorError as error:
         from .explain import printable
 
         print(printable(str(error)), file=sys.stderr)
         code = error.exit_code
-    except BrokenPipeError:  # `advisor classify folder | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.exit(code)

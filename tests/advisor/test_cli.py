@@ -1,6 +1,8 @@
 """The command line as a user meets it: output, errors, exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,29 @@ def test_undecided_is_an_answer(advisor: Run, tmp_path: Path) -> None:
 def test_version_names_the_rules(advisor: Run) -> None:
     """`--version` prints the version of the program and of its rules."""
     assert advisor("--version").stdout.startswith("advisor 0.")
+
+
+@pytest.mark.parametrize("command", [["new", "x", "--from"], ["fit"]])
+def test_no_project_is_an_answer(advisor: Run, tmp_path: Path, command: list[str]) -> None:
+    """Where there is nothing to write or to train, `new` and `fit` say so kindly, with what to use instead, and write nothing."""
+    (tmp_path / "s.json").write_text('{"facts": {"training_tasks": "single", "test_tasks": "same_as_training"}}')
+    done = advisor(*command, "s.json")
+    assert done.returncode == 0 and "single-task" in done.stdout and "error" not in done.stdout + done.stderr
+    assert json.loads(advisor(*command, "s.json", "--json").stdout)["folder"] is None
+    assert [p.name for p in tmp_path.iterdir()] == ["s.json"]
+
+
+def test_a_plain_ascii_terminal(advisor: Run) -> None:
+    """Under LANG=C letters that the terminal lacks are replaced, and nothing fails."""
+    done = advisor(
+        "explain", "A frozen policy meets new houses: naïve RL²?", PYTHONUTF8="0", LC_ALL="C", PYTHONCOERCECLOCALE="0"
+    )
+    assert done.returncode == 0 and done.stdout and done.stderr == ""
+
+
+def test_a_closed_pipe_ends_quietly(advisor: Run, tmp_path: Path) -> None:
+    """`advisor classify file | head` prints no traceback."""
+    (tmp_path / "x.jsonl").write_text('{"id": 0, "test_tasks": "shifted"}\n' * 5000)
+    pipe = f"{sys.executable} -m advisor classify x.jsonl --format jsonl | head -n 1"
+    done = subprocess.run(pipe, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.startswith('{"id": "0"') and done.stderr == ""
