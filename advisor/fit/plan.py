@@ -15,6 +15,8 @@ from ..errors import AdvisorError, NoProject, nearest
 Settings = Mapping[str, Any]
 SEEDS = {"smoke": 3, "standard": 5}  # the budgets, by the number of seeds that they give
 
+MOST_STEPS = 3  # gradient steps at test time: one for every 20 episodes that the scenario grants, up to as many as the paper shows
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -256,7 +258,7 @@ def _to_measure(row: StandIn, facts: Mapping[str, str]) -> StandIn:
         )
     if row.verdict == "maml" and "adaptation_episodes" in facts:
         episodes = int(facts["adaptation_episodes"])  # in all, so it is shared out over the gradient steps
-        steps = 1 if episodes < 2 * row.test["episodes"] else min(row.test["steps"], episodes // row.test["episodes"])
+        steps = max(1, min(MOST_STEPS, episodes // row.test["episodes"]))
         row = replace(row, test={"steps": steps, "episodes": max(2, min(row.test["episodes"], episodes // steps))})
     if row.stage == "episode" and row.test.get("episodes", 1) > 1 and "adaptation_episodes" in facts:
         row = replace(row, test={"episodes": 1 + max(1, min(9, int(facts["adaptation_episodes"])))})
@@ -279,4 +281,7 @@ def _says(row: StandIn, facts: Mapping[str, str]) -> str:
     if facts.get("action_kind") == "continuous" and row.verdict == "rl2":
         out.append("continuous actions")
     what = row.sentence.format(**row.family_settings)
+    if row.verdict == "maml":  # who wins depends on it: more steps favour fine-tuning
+        steps, episodes = row.test["steps"], row.test["episodes"]
+        what += f", scored after {steps} gradient step{'s' if steps > 1 else ''} on {episodes} episodes each"
     return f"A stand-in, not your environment: {what}; left out: {', '.join(out)}."

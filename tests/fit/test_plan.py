@@ -78,3 +78,13 @@ def test_import_is_light():
     """Importing the stage loads no torch, so the commands that don't train start quickly."""
     code = "import sys, advisor.fit; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("episodes", "test"), [("39", 1), ("40", 2), ("60", 3), ("6000", 3)])
+def test_more_episodes_give_more_gradient_steps(episodes, test):
+    """The scored gradient step follows the scenario's budget, also where more steps favour a control, and the report names it."""
+    facts = {
+        n: Known(str(v), 1.0, "file") for n, v in load_rules().entries["scenarios"]["w9_new_mazes"]["facts"].items()
+    }
+    plan = make(recommend({**facts, "adaptation_episodes": Known(episodes, 1.0, "file")}, load_rules()))
+    assert plan.row.test["steps"] == test and f"scored after {test} gradient step" in plan.stand_in
