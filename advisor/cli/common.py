@@ -1,0 +1,74 @@
+"""What every command shares: options, consoles, progress, and the way from a scenario to its recommendation."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..engine import Recommendation, recommend
+from ..errors import EndOfInput, Stopped, UnknownEntry, nearest
+from ..facts import establish
+from ..rulebook import Rulebook
+from ..scenario import Scenario
+
+AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable document on stdout.")]
+RulesFolder = Annotated[Path | None, typer.Option("--rules", help="Another folder of rules.", metavar="DIR")]
+ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A file, `-` for stdin, or the text itself.")]
+
+
+def open_console(stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 100
+    return Console(file=stream, highlight=False, width=width)
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+@contextmanager
+def one_line_end() -> Iterator[None]:
+    """Ctrl-C and the end of input become one clear line."""
+    try:
+        yield
+    except EOFError as end:
+        raise EndOfInput("the input ended before the questions did") from end
+    except KeyboardInterrupt as stop:
+        raise Stopped("stopped by Ctrl-C") from stop
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each training on stderr: `(name, done, total)` moves the bar of that name."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    bars: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=open_console(stderr=True), transient=True) as progress:
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(escape(name), total=total)
+            progress.update(bars[name], completed=done, total=total)
+
+        yield show
+
+
+def understand(scenario: Scenario, book: Rulebook) -> Recommendation:
+    from ..reader import read
+
+    proposals = read(scenario.text) if scenario.text.strip() else ()
+    return recommend(establish(scenario, book, proposals), book)
+
+
+def check_family(family: str | None, book: Rulebook) -> None:
+    known = [str(e["family"]) for e in book.entries["verdicts"].values() if e["family"]]
+    if family is not None and family not in known:
+        raise UnknownEntry(f"no family is called `{family[:80]}`", hint=nearest(family, known) or ", ".join(known))
