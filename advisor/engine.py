@@ -3,7 +3,7 @@
 With facts unknown, every verdict that some completion of the facts reaches stays possible; only when one is left is it recommended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -19,6 +19,49 @@ class Alternative:
     recommendation: str
     fact: str
     value: str
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A verdict that is no longer possible; each of `by` is a set of known facts that excludes it, without a fact to spare."""
+
+    verdict: str
+    by: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One known fact with another value, and every verdict and rule that is possible then."""
+
+    fact: str
+    value: str
+    possible: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenFact:
+    """An unknown fact that can still change the verdict, and the verdicts that are possible after each answer."""
+
+    fact: str
+    leads: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The decision record: why this verdict and no other. It depends on the facts that decide alone.
+
+    `rules` holds the setting that fired (while undecided, those that still can); `forced_by` every set of known facts that forces the
+    verdict without a fact to spare; `changes` every change of a single known fact, those that change nothing included.
+    """
+
+    verdict: str
+    possible: tuple[str, ...]
+    rules: tuple[str, ...]
+    excluded: tuple[Exclusion, ...]
+    forced_by: tuple[tuple[str, ...], ...]
+    changes: tuple[Change, ...]
+    open: tuple[OpenFact, ...]
 
 
 @dataclass(frozen=True)
@@ -45,43 +88,80 @@ class Recommendation:
         return {name: known.value for name, known in self.facts.items()}
 
 
-@lru_cache(maxsize=8)
-def _verdicts(book: Rulebook) -> list[tuple[dict[str, str], str, str]]:
-    """Each full point with the setting that fires there and its verdict."""
-    table = []
-    for point in book.points():
-        setting = next(row for row in book.settings if holds(row.when, point))  # the rulebook has no gap
-        table.append((point, setting.id, setting.recommend))
-    return table
+class _Table:
+    """The decision table walked once: what every partial fact set can still reach. A key holds a value or None for each deciding fact."""
+
+    def __init__(self, book: Rulebook) -> None:
+        self.facts = book.decisive
+        self.rows = [(setting.id, setting.when, setting.recommend) for setting in book.settings]
+        self._reach: dict[tuple[str | None, ...], frozenset[tuple[str, str]]] = {}
+        self._open: dict[tuple[str | None, ...], frozenset[str]] = {}
+
+    def key(self, values: Mapping[str, str]) -> tuple[str | None, ...]:
+        """The key of the known facts; those that do not decide are left out."""
+        return tuple(values.get(fact.id) for fact in self.facts)
+
+    def reach(self, key: tuple[str | None, ...]) -> frozenset[tuple[str, str]]:
+        """Every (rule, verdict) of some completion."""
+        if key not in self._reach:
+            unknown = next((i for i, value in enumerate(key) if value is None), None)
+            if unknown is None:
+                point = {fact.id: str(value) for fact, value in zip(self.facts, key, strict=True)}
+                self._reach[key] = frozenset((rule, verdict) for rule, when, verdict in self.rows if holds(when, point))
+            else:
+                self._reach[key] = frozenset().union(*(self.reach(k) for k in self._filled(key, unknown)))
+        return self._reach[key]
+
+    def open(self, key: tuple[str | None, ...]) -> frozenset[str]:
+        """The unknown facts for which two completions differ in that fact alone and in the verdict."""
+        if key not in self._open:
+            unknown = [i for i, value in enumerate(key) if value is None]
+            if len(unknown) == 1:
+                verdicts = {verdict for _, verdict in self.reach(key)}
+                self._open[key] = frozenset({self.facts[unknown[0]].id} if len(verdicts) > 1 else ())
+            else:
+                self._open[key] = frozenset().union(*(self.open(k) for i in unknown for k in self._filled(key, i)))
+        return self._open[key]
+
+    def _filled(self, key: tuple[str | None, ...], place: int) -> list[tuple[str | None, ...]]:
+        return [(*key[:place], value, *key[place + 1 :]) for value in self.facts[place].values]
+
+
+@lru_cache(maxsize=64)
+def _table(book: Rulebook) -> _Table:
+    return _Table(book)
 
 
 def possible_verdicts(values: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
     """Every verdict that some completion of the known decisive facts reaches, sorted."""
-    return tuple(sorted({verdict for _, _, verdict in _completions(values, book)}))
+    table = _table(book)
+    return tuple(sorted({verdict for _, verdict in table.reach(table.key(values))}))
 
 
-def _completions(values: Mapping[str, str], book: Rulebook) -> list[tuple[dict[str, str], str, str]]:
-    return [row for row in _verdicts(book) if all(values.get(name, value) == value for name, value in row[0].items())]
+def possible_rules(values: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
+    """Every setting that fires at some completion of the known decisive facts, in the order of priority."""
+    table = _table(book)
+    reached = {rule for rule, _ in table.reach(table.key(values))}
+    return tuple(rule for rule, _, _ in table.rows if rule in reached)
 
 
 def recommend(facts: Facts, book: Rulebook) -> Recommendation:
     """The recommendation for the known facts (values must be of the vocabulary: see facts.establish)."""
     values = {name: known.value for name, known in facts.items()}
-    completions = _completions(values, book)
-    possible = tuple(sorted({verdict for _, _, verdict in completions}))
+    possible = possible_verdicts(values, book)
     verdict = possible[0] if len(possible) == 1 else "undecided"
-    rules = {rule for _, rule, _ in completions}
+    rules = possible_rules(values, book)
     framings = {str(book.entries["verdicts"][v]["framing"]) for v in possible}
     known = {**values, "verdict": verdict}
     return Recommendation(
         verdict=verdict,
         possible=possible,
         framing=framings.pop() if len(framings) == 1 else "undecided",
-        confidence=_confidence(facts, possible, book),
+        confidence=confidence(facts, possible, book),
         facts=facts,
         missing=open_facts(values, book),
-        rule=rules.pop() if len(rules) == 1 else None,
-        pitfalls=applying("pitfalls", known, book),
+        rule=rules[0] if len(rules) == 1 else None,
+        pitfalls=_pitfalls(facts, known, book),
         concerns=applying("mitigations", known, book),
         parallel=next(iter(applying("parallels", known, book)), None),
         alternatives=_alternatives(values, verdict, book),
@@ -91,18 +171,9 @@ def recommend(facts: Facts, book: Rulebook) -> Recommendation:
 
 def open_facts(values: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
     """The unknown decisive facts that can still change the verdict: two completions differ in this fact alone and in the verdict."""
-    completions = _completions(values, book)
-    still_open = []
-    for fact in book.decisive:
-        if fact.id in values:
-            continue
-        reached: dict[tuple[tuple[str, str], ...], set[str]] = {}
-        for point, _, verdict in completions:
-            rest = tuple((name, value) for name, value in point.items() if name != fact.id)
-            reached.setdefault(rest, set()).add(verdict)
-        if any(len(verdicts) > 1 for verdicts in reached.values()):
-            still_open.append(fact.id)
-    return tuple(still_open)
+    table = _table(book)
+    still_open = table.open(table.key(values))
+    return tuple(fact.id for fact in book.decisive if fact.id in still_open)
 
 
 def applying(kind: str, known: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
@@ -112,33 +183,79 @@ def applying(kind: str, known: Mapping[str, str], book: Rulebook) -> tuple[str, 
     )
 
 
+def invited(known: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
+    """The ids of the pitfalls that the setting invites, whatever its writer believes."""
+    return tuple(
+        i for i, entry in book.entries["pitfalls"].items() if any(_meets(w, known) for w in entry.get("invites", []))
+    )
+
+
+def _pitfalls(facts: Facts, known: Mapping[str, str], book: Rulebook) -> tuple[str, ...]:
+    """The pitfalls that the facts and the writer's beliefs show; where no text tells what is believed, those that the setting invites too."""
+    shown = applying("pitfalls", known, book)
+    if any(fact.source in ("text", "assumed") for fact in facts.values()):
+        return shown
+    return tuple(sorted({*shown, *invited(known, book)}))
+
+
 def _meets(when: Mapping[str, list[str]], known: Mapping[str, str]) -> bool:
     return all(known.get(name) in allowed for name, allowed in when.items())
 
 
 def exclusions(values: Mapping[str, str], book: Rulebook) -> dict[str, tuple[str, ...]]:
-    """For every verdict that is no longer possible, the smallest set of known facts that excludes it."""
-    known = [fact.id for fact in book.decisive if fact.id in values]
-    ruled_out = {s.recommend for s in book.settings} - set(possible_verdicts(values, book))
-    found: dict[str, tuple[str, ...]] = {}
-    for verdict in sorted(ruled_out):
-        for names in (c for size in range(1, len(known) + 1) for c in combinations(known, size)):
-            if verdict not in possible_verdicts({n: values[n] for n in names}, book):
-                found[verdict] = names
-                break
-    return found
+    """For every verdict that is no longer possible, a smallest set of known facts that excludes it."""
+    return {e.verdict: e.by[0] for e in _exclusions(values, book)}
 
 
 def forcing_sets(values: Mapping[str, str], book: Rulebook) -> tuple[tuple[str, ...], ...]:
-    """The smallest sets of known facts that force the verdict by themselves; empty while it is undecided."""
+    """The sets of known facts that force the verdict by themselves, none with a fact to spare; empty while it is undecided."""
     if len(possible_verdicts(values, book)) > 1:
         return ()
+    return _smallest(values, book, lambda reached: len(reached) == 1)
+
+
+def _exclusions(values: Mapping[str, str], book: Rulebook) -> tuple["Exclusion", ...]:
+    possible = possible_verdicts(values, book)
+    ruled_out = sorted({s.recommend for s in book.settings} - set(possible))
+    return tuple(Exclusion(v, _smallest(values, book, lambda reached, v=v: v not in reached)) for v in ruled_out)  # type: ignore[misc]
+
+
+def _smallest(
+    values: Mapping[str, str], book: Rulebook, enough: Callable[[tuple[str, ...]], bool]
+) -> tuple[tuple[str, ...], ...]:
+    """Every set of known deciding facts whose possible verdicts are `enough` and of which no part is, the shortest first."""
     known = [fact.id for fact in book.decisive if fact.id in values]
-    for size in range(1, len(known) + 1):
-        sets = [c for c in combinations(known, size) if len(possible_verdicts({n: values[n] for n in c}, book)) == 1]
-        if sets:
-            return tuple(sets)
-    return ()
+    found: list[tuple[str, ...]] = []
+    for size in range(len(known) + 1):
+        for names in combinations(known, size):
+            if any(set(smaller) <= set(names) for smaller in found):
+                continue
+            if enough(possible_verdicts({n: values[n] for n in names}, book)):
+                found.append(names)
+    return tuple(found)
+
+
+def decide(values: Mapping[str, str], book: Rulebook) -> Decision:
+    """The decision record of the known facts. Facts that do not decide are left out of it."""
+    possible, rules = possible_verdicts(values, book), possible_rules(values, book)
+    changes = []
+    for fact in book.decisive:
+        for value in (v for v in fact.values if fact.id in values and v != values[fact.id]):
+            changed = {**values, fact.id: value}
+            changes.append(Change(fact.id, value, possible_verdicts(changed, book), possible_rules(changed, book)))
+    still_open = tuple(
+        OpenFact(name, {v: possible_verdicts({**values, name: v}, book) for v in book.facts[name].values})
+        for name in open_facts(values, book)
+    )
+    return Decision(
+        verdict=possible[0] if len(possible) == 1 else "undecided",
+        possible=possible,
+        rules=rules,
+        excluded=_exclusions(values, book),
+        forced_by=forcing_sets(values, book),
+        changes=tuple(changes),
+        open=still_open,
+    )
 
 
 def evidence_for(recommendation: Recommendation, book: Rulebook) -> list[Entry]:
@@ -160,7 +277,12 @@ def _alternatives(values: Mapping[str, str], verdict: str, book: Rulebook) -> tu
     return tuple(found)
 
 
-def _confidence(facts: Facts, possible: tuple[str, ...], book: Rulebook) -> float:
+@lru_cache(maxsize=4096)
+def _points(possible: tuple[str, ...], book: Rulebook) -> tuple[dict[str, str], ...]:
+    return tuple(point for point in book.points() if possible_verdicts(point, book)[0] in possible)
+
+
+def confidence(facts: Facts, possible: tuple[str, ...], book: Rulebook) -> float:
     """The probability mass of the points whose verdict is possible: a fact's remaining doubt is spread over its other values, and an
     unknown fact takes its priors."""
     decisive = book.decisive
@@ -176,10 +298,9 @@ def _confidence(facts: Facts, possible: tuple[str, ...], book: Rulebook) -> floa
             total = sum(fact.priors.values())
             weights[fact.id] = {v: p / total for v, p in fact.priors.items()}
     mass = 0.0
-    for point, _, verdict in _verdicts(book):
-        if verdict in possible:
-            p = 1.0
-            for name, value in point.items():
-                p *= weights[name][value]
-            mass += p
+    for point in _points(possible, book):
+        p = 1.0
+        for name, value in point.items():
+            p *= weights[name][value]
+        mass += p
     return round(min(mass, 1.0), 6)

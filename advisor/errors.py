@@ -34,6 +34,9 @@ class RulesError(AdvisorError):
     code = "bad-rules"
     exit_code = 1
 
+    def __init__(self, message: str, where: str = "", hint: str = "") -> None:
+        super().__init__(message, where, hint or "compare it with a shipped entry: advisor rules show ID")
+
 
 class UnknownFact(AdvisorError):
     code = "unknown-fact"
@@ -59,6 +62,12 @@ class EmptyScenario(BadScenario):
 
 class TooLarge(BadScenario):
     code = "too-large"
+
+
+class ContradictingFacts(BadScenario):
+    """One file says two things that can't both hold."""
+
+    code = "contradicting-facts"
 
 
 class MissingFile(AdvisorError):
@@ -98,7 +107,19 @@ class CannotWrite(AdvisorError):
     code = "cannot-write"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that offers the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+class ReaderUnavailable(AdvisorError):
+    """A language model was asked to read and gave no usable answer."""
+
+    code = "reader-unavailable"
+
+
+def quoted(name: str, longest: int = 80) -> str:
+    """A name out of untrusted input as it may stand in a message: one line, shortened, control characters escaped."""
+    shown = name if len(name) <= longest else f"{name[:longest]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in shown)
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A hint that offers the known name closest to `name`, or an empty string where none is as similar as `cutoff` (0 to 1)."""
+    close = difflib.get_close_matches(name[:200], list(known), n=1, cutoff=cutoff)
     return f"did you mean `{close[0]}`?" if close else ""

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .errors import UnknownFact, UnknownValue, nearest
+from .errors import ContradictingFacts, UnknownFact, UnknownValue, nearest, quoted
 from .reader import Proposal, Span
-from .rulebook import Rulebook
+from .rulebook import Rulebook, holds
 from .scenario import Scenario
 
 
@@ -30,8 +30,8 @@ def establish(
 ) -> dict[str, Known]:
     """The known facts: an answer beats the file, the file beats what was read from the text.
 
-    An answer `unknown` takes a proposal back. Raises UnknownFact and UnknownValue for what the user stated; a proposal that the
-    vocabulary does not know is refused silently, for the reader only proposes.
+    An answer `unknown` takes a proposal back. Raises UnknownFact, UnknownValue and ContradictingFacts for what the user stated; a proposal
+    that the vocabulary does not know, or that contradicts another fact, is refused silently, for the reader only proposes.
     """
     known = {
         p.fact: Known(p.value, p.confidence, p.source, p.evidence)
@@ -43,9 +43,32 @@ def establish(
             if value == "unknown":
                 known.pop(name, None)
                 continue
-            check(name, value, book, scenario.where)
+            if name not in book.facts or not book.facts[name].accepts(value):
+                check(name, value, book, scenario.place(name) if source == "file" else "answers")
             known[name] = Known(value, 1.0, source)
+    _without_contradictions(known, scenario, book)
     return dict(sorted(known.items()))
+
+
+def _without_contradictions(known: dict[str, Known], scenario: Scenario, book: Rulebook) -> None:
+    """Takes out a proposal that the bounds of the vocabulary rule out. Raises ContradictingFacts where the user stated both sides."""
+    values = {name: fact.value for name, fact in known.items()}
+    for fact in book.facts.values():
+        for bound in fact.bounds:
+            if fact.id not in known or not holds(bound.when, {name: values[name] for name in known}):
+                continue
+            if bound.minimum <= int(values[fact.id]) <= bound.maximum:
+                continue
+            stated = {name for name in (fact.id, *bound.when) if known[name].source in ("file", "answer")}
+            if len(stated) == 1 + len(bound.when):
+                others = " and ".join(f"{name} = {values[name]}" for name in bound.when)
+                raise ContradictingFacts(
+                    f"{fact.id} = {values[fact.id]} contradicts {others}",
+                    scenario.place(fact.id),
+                    "correct one of them",
+                )
+            refused = fact.id if fact.id not in stated else next(name for name in bound.when if name not in stated)
+            del known[refused]
 
 
 def check(name: str, value: str, book: Rulebook, where: str = "") -> None:
@@ -53,10 +76,10 @@ def check(name: str, value: str, book: Rulebook, where: str = "") -> None:
     if name not in book.facts:
         hint = nearest(name, book.facts)
         raise UnknownFact(
-            f"no fact is called `{name[:80]}`", where, f"{hint} all facts: advisor rules list facts".strip()
+            f"no fact is called `{quoted(name)}`", where, f"{hint} all facts: advisor rules list facts".strip()
         )
     fact = book.facts[name]
     if not fact.accepts(value):
         allowed = ", ".join(fact.values) if fact.values else f"a number from {fact.minimum} to {fact.maximum}"
         hint = f"{nearest(value, fact.values)} allowed: {allowed}".strip()
-        raise UnknownValue(f"`{value[:80]}` is no value of `{name}`", where, hint)
+        raise UnknownValue(f"`{quoted(value)}` is no value of `{name}`", where, hint)

@@ -30,19 +30,32 @@ def expected_cost(values: Mapping[str, str], book: Rulebook) -> float:
     return _best(tuple(sorted(known.items())), book)[0]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8)
+def _answered(book: Rulebook) -> dict[State, tuple[float, str | None]]:
+    """What was worked out for a rulebook so far; bounded by the space that a rulebook may have."""
+    return {}
+
+
 def _best(state: State, book: Rulebook) -> tuple[float, str | None]:
-    values = {name: value for name, value in state if value != DONT_KNOW}
-    asked = {name for name, _ in state}
-    best: tuple[float, str | None] = (0.0, None)
-    for name in open_facts(values, book):
-        if name in asked:
-            continue
-        fact = book.facts[name]
-        unknown = fact.dont_know / 100
-        total = sum(fact.priors.values())
-        answers = [(DONT_KNOW, unknown)] + [(v, (1 - unknown) * p / total) for v, p in fact.priors.items()]
-        cost = fact.cost + sum(p * _best(tuple(sorted((*state, (name, a)))), book)[0] for a, p in answers)
-        if best[1] is None or cost < best[0] - 1e-12:
-            best = (cost, name)
-    return best
+    """The expected cost from a state on, and the fact to ask for first. Of two that cost the same, the first by id."""
+    found = _answered(book)
+    if state not in found:
+        values = {name: value for name, value in state if value != DONT_KNOW}
+        asked = {name for name, _ in state}
+        options = [
+            (_cost(book.facts[name], state, book), name) for name in open_facts(values, book) if name not in asked
+        ]
+        best: tuple[float, str | None] = (0.0, None)
+        for cost, name in options:
+            if best[1] is None or cost < best[0] - 1e-12:
+                best = (cost, name)
+        found[state] = best
+    return found[state]
+
+
+def _cost(fact: Fact, state: State, book: Rulebook) -> float:
+    """The expected cost of asking for a fact in a state and going on as well as can be."""
+    unknown = fact.dont_know / 100
+    total = sum(fact.priors.values())
+    answers = [(DONT_KNOW, unknown)] + [(v, (1 - unknown) * p / total) for v, p in fact.priors.items()]
+    return fact.cost + sum(p * _best(tuple(sorted((*state, (fact.id, a)))), book)[0] for a, p in answers)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .engine import Recommendation
+from .engine import Recommendation, decide
 from .errors import AdvisorError
 from .questions import next_question
 from .rulebook import Rulebook
@@ -41,9 +41,43 @@ class AlternativeRecord(_Part):
 
 
 class QuestionRecord(_Part):
+    """The question that helps most: the fact it settles and the values it may have."""
+
     fact: str
     question: str
     values: list[str]
+
+
+class ExclusionRecord(_Part):
+    """A verdict that is not possible, and each set of facts that excludes it without a fact to spare."""
+
+    verdict: str
+    by: list[dict[str, str]]
+
+
+class ChangeRecord(_Part):
+    """One known fact changed, and the verdicts and rules that are possible then."""
+
+    if_: dict[str, str] = Field(alias="if")
+    possible: list[str]
+    rules: list[str]
+
+
+class OpenRecord(_Part):
+    """An unknown fact that can still change the verdict: each value, and the verdicts that are possible with it."""
+
+    fact: str
+    leads: dict[str, list[str]]
+
+
+class DecisionRecord(_Part):
+    """Why this verdict and no other; see engine.Decision."""
+
+    rules: list[str]
+    excluded: list[ExclusionRecord]
+    forced_by: list[dict[str, str]]
+    changes: list[ChangeRecord]
+    open: list[OpenRecord]
 
 
 class ErrorRecord(_Part):
@@ -70,10 +104,32 @@ class Record(_Part):
     alternatives: list[AlternativeRecord] = []
     rules_version: str = ""
     error: ErrorRecord | None = None
+    decision: DecisionRecord | None = None  # of `explain --json` only
 
     def as_dict(self) -> dict[str, Any]:
-        """The record with the contract's names (`if`, not `if_`)."""
-        return self.model_dump(by_alias=True)
+        """The record with the contract's names (`if`, not `if_`); without a decision record where none was asked for."""
+        return self.model_dump(by_alias=True, exclude={"decision"} if self.decision is None else None)
+
+
+def explained(scenario_id: str, recommendation: Recommendation, book: Rulebook) -> Record:
+    """The record of a recommendation with its decision record."""
+    values = recommendation.values
+    decided = decide(values, book)
+
+    def with_values(names: tuple[str, ...]) -> dict[str, str]:
+        return {name: values[name] for name in names}
+
+    decision = DecisionRecord(
+        rules=list(decided.rules),
+        excluded=[ExclusionRecord(verdict=e.verdict, by=[with_values(s) for s in e.by]) for e in decided.excluded],
+        forced_by=[with_values(names) for names in decided.forced_by],
+        changes=[
+            ChangeRecord.model_validate({"if": {c.fact: c.value}, "possible": c.possible, "rules": c.rules})
+            for c in decided.changes
+        ],
+        open=[OpenRecord(fact=o.fact, leads={v: list(p) for v, p in o.leads.items()}) for o in decided.open],
+    )
+    return record(scenario_id, recommendation, book).model_copy(update={"decision": decision})
 
 
 def record(scenario_id: str, recommendation: Recommendation, book: Rulebook) -> Record:

@@ -18,6 +18,7 @@ WRITTEN_LIST = {
         "training_tasks", "test_tasks", "adaptation_gradients", "task_belief", "task_imbalance", "gradient_interference",
         "capacity_limits", "catastrophic_interference", "task_identity", "model_kind", "action_kind", "observation_kind",
         "task_count", "adaptation_episodes", "reward",
+        "in_context_trust", "named_framing", "planned_method", "shift_attitude", "transfer_expectation",
     },
     "framings": {"multi_task", "meta"},
     "families": {"maml", "rl2", "pearl"},
@@ -35,6 +36,14 @@ WRITTEN_LIST = {
     "scenarios": {
         "w1_catalogue", "w2_demonstrated_shapes", "w3_support_categories", "w4_prompt_examples", "w5_ten_cities",
         "w6_new_object_trials", "w7_market_regimes", "w8_diagnosis", "w9_new_mazes",
+    },
+    "golden": {
+        "g01_listed_tasks_stay", "g02_generated_tasks_stay", "g03_new_tasks_with_gradients", "g04_listed_then_new_with_gradients",
+        "g05_new_tasks_frozen", "g06_listed_then_new_frozen", "g07_belief_new_tasks", "g08_belief_before_gradients",
+        "g09_belief_listed_then_new", "g10_belief_before_known_set", "g11_belief_generated_tasks_stay", "g12_shift",
+        "g13_shift_before_belief", "g14_shift_before_gradients", "g15_shift_before_single", "g16_one_task", "g17_one_task_with_belief",
+        "g18_one_task_then_new", "g19_nothing_said", "g20_new_tasks_and_no_more", "g21_gradients_and_no_more",
+        "g22_listed_tasks_and_no_more",
     },
 }  # fmt: skip
 MITIGATIONS = {
@@ -102,6 +111,21 @@ def test_example_fires_and_near_miss_does_not(setting: rulebook.Setting) -> None
     assert possible_verdicts(changed, BOOK) == (entry["near_miss"]["verdict"],)
 
 
+def test_golden_scenarios_cover_every_point() -> None:
+    """Each full point lies within the facts of a golden scenario with a definite verdict, so that no outcome can change unseen."""
+    definite = [e for e in BOOK.entries["golden"].values() if e["verdict"] != "undecided"]
+    assert all(any(e["facts"].items() <= p.items() for e in definite) for p in BOOK.points())
+
+
+def test_every_entry_has_source_example_and_near_miss() -> None:
+    """No advice without a source, a case in which it fires and one in which it does not; a scenario is its own example."""
+    for kind, entries in BOOK.entries.items():
+        for i, entry in entries.items():
+            assert entry["source"], (kind, i)
+            assert entry.get("example") or entry.get("text"), (kind, i)
+            assert entry.get("near_miss") or kind == "golden", (kind, i)
+
+
 def edited(tmp_path: Path, file: str, old: str, new: str) -> Path:
     folder = tmp_path / "rules"
     shutil.copytree(rules_folder(), folder)
@@ -118,11 +142,11 @@ def edited(tmp_path: Path, file: str, old: str, new: str) -> Path:
         ("settings", 'recommend = "rl2"', 'recommend = "rl3"', ["settings.toml", "no_gradient", "did you mean `rl2`"]),
         ("settings", 'task_belief = ["required"]', 'task_belief = ["requird"]', ["identity_uncertain", "did you mean"]),
         ("settings", 'when = { test_tasks = ["shifted"] }', 'when = { test_task = ["shifted"] }', ["shifted", "test_tasks"]),
-        ("settings", 'test_tasks = ["new_same_distribution"] }', 'test_tasks = ["same_as_training"] }', ["settings.toml", "overlap"]),
+        ("settings", 'test_tasks = ["new_same_distribution"] }', 'test_tasks = ["same_as_training"] }', ["settings.toml", "gap", "3 fault"]),
         ("settings", 'test_tasks = ["same_as_training"] }', 'test_tasks = ["shifted"] }', ["settings.toml", "gap"]),
         ("settings", 'training_tasks = ["single"], test_tasks = ["same', 'training_tasks = ["known_set"], test_tasks = ["same',
          ["settings.toml"]),
-        ("pitfalls", 'truth = "They are', 'trueth = "They are', ["pitfalls.toml", "conflating", "`truth` is missing"]),
+        ("pitfalls", 'truth = "They are', 'trueth = "They are', ["pitfalls.toml", "conflating", "did you mean `truth`"]),
         ("families", 'source = ["Rakelly et al. 2019"]', "source = []", ["families.toml", "pearl", "source"]),
         ("parallels", 'id = "prompt_shift"', 'id = "gradient_fine_tuning"', ["parallels.toml", "stands twice"]),
         ("facts", "[[fact]]", "[[fact", ["facts.toml", "TOML"]),
