@@ -1,14 +1,17 @@
 """Prose -> proposed facts, each with its words and a calibrated confidence.
 
-`read` abstains: it proposes only what the text supports at a measured risk. The linear models were trained by
-`python -m advisor.reader train` on the sentences in `corpus/`; reading needs NumPy and the two files in `weights/`.
+`read` abstains: it proposes only what the text supports at a measured risk. Two readers share their training texts: the
+careful one, for a single text, asks a small transformer as well and finds the words that carry each fact by leaving clauses out;
+the quick one, for batches, uses linear models alone. Both were trained by `python -m advisor.reader train`; reading needs NumPy
+and the files in `weights/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Proposal", "Span", "read"]
+__all__ = ["Proposal", "Span", "read", "read_many"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,19 @@ class Proposal:
     evidence: tuple[Span, ...]
 
 
-def read(text: str) -> tuple[Proposal, ...]:
+def read(text: str, careful: bool = True, asking: bool = False) -> tuple[Proposal, ...]:
     """Return the accepted proposals for a description, at most one for each fact, in the order of the facts.
 
-    Empty or off-topic text gives an empty tuple. Raises `ReaderWeightsError` when the weights are missing or damaged.
+    `asking`: questions can follow, so less is risked. Empty or off-topic text gives an empty tuple. Raises `ReaderWeightsError` when
+    the weights are missing or damaged.
     """
-    from .decide import decide
-    from .model import shipped_model
+    from .propose import propose
 
-    return decide(shipped_model().posterior(text))
+    return propose([text], careful, asking)[0]
+
+
+def read_many(texts: Sequence[str], careful: bool = False) -> list[tuple[Proposal, ...]]:
+    """`read` for many texts at once, with the quick reader unless asked otherwise; in order."""
+    from .propose import propose
+
+    return propose(texts, careful)

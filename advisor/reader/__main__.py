@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from ..errors import AdvisorError
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one of the two commands; 0 done, 2 input that cannot be read."""
@@ -14,24 +16,30 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
     scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
-    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (needs scikit-learn)")
+    scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
+    training = commands.add_parser(
+        "train", help="rebuild the shipped weights from the corpus (about a quarter of an hour)"
+    )
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     options = parser.parse_args(argv)
     if options.command == "evaluate":
         from .evaluate import evaluate_file
 
         try:
-            figures = evaluate_file(options.file)
+            figures = evaluate_file(options.file, options.reader)
         except (OSError, ValueError) as error:
             print(f"error[unreadable-rows]: {error}", file=sys.stderr)
             return 2
+        except AdvisorError as error:
+            print(error, file=sys.stderr)
+            return error.exit_code
         print(json.dumps(figures, indent=2))
         return 0
     from .model import WEIGHTS
     from .train import build, save
 
-    about, arrays = build()
-    save(about, arrays, options.out or WEIGHTS)
+    about, arrays, careful = build(say=lambda line: print(line, file=sys.stderr, flush=True))
+    save(about, arrays, careful, options.out or WEIGHTS)
     print(json.dumps(about, indent=2))
     return 0
 

@@ -1,6 +1,7 @@
 """Cue words with negation scope for what refines the advice and never changes the verdict.
 
-These are the four concerns of multi-task training, the kind of model, whether the task's identity is an input, and two counts.
+These are the four concerns of multi-task training in plain words, the kind of model, whether the task's identity is an input,
+and two counts. The careful reader looks for concerns told in other words as well: beliefs/.
 """
 
 from __future__ import annotations
@@ -77,27 +78,38 @@ _COUNTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 _CUES_COMPILED = tuple((fact, value, re.compile(pattern, re.IGNORECASE)) for fact, value, pattern in _CUES)
+# On text in lower case a pattern that heeds case says as much, three times as fast.
+_LOWER = {pattern: re.compile(pattern.pattern) for pattern in [c[2] for c in _CUES_COMPILED] + [c[1] for c in _COUNTS]}
 _NEGATED_IN_PATTERN = {("task_identity", "hidden")}
+
+
+def _span(clause: Span, match: re.Match[str]) -> Span:
+    start = clause.start + match.start()
+    return Span(start, start + len(match.group()), match.group())
 
 
 def cue_proposals(clauses: tuple[Span, ...]) -> tuple[Proposal, ...]:
     """Return a proposal for each refining fact whose cue stands un-negated in a clause; two values at once give none."""
     found: dict[str, dict[str, Span]] = {}
-    for clause in clauses:
-        for fact, value, pattern in _CUES_COMPILED:
+    whole = "\n".join(clause.text for clause in clauses).lower()  # most cues are nowhere in it, which is quickly seen
+    for fact, value, pattern in _CUES_COMPILED:
+        if not _LOWER[pattern].search(whole):
+            continue
+        for clause in clauses:
             match = pattern.search(clause.text)
             if match is None:
                 continue
             before = clause.text[max(0, match.start() - NEGATION_REACH) : match.start()]
             if (fact, value) not in _NEGATED_IN_PATTERN and _negation.search(before):
                 continue
-            start = clause.start + match.start()
-            found.setdefault(fact, {}).setdefault(value, Span(start, start + len(match.group()), match.group()))
-        for fact, count in _COUNTS:
+            found.setdefault(fact, {}).setdefault(value, _span(clause, match))
+    for fact, count in _COUNTS:
+        if not _LOWER[count].search(whole):
+            continue
+        for clause in clauses:
             for match in count.finditer(clause.text):
-                start, number = clause.start + match.start(), match.group(1).lower()
-                value = _NUMBERS.get(number, number)
-                found.setdefault(fact, {}).setdefault(value, Span(start, start + len(match.group()), match.group()))
+                number = match.group(1).lower()
+                found.setdefault(fact, {}).setdefault(_NUMBERS.get(number, number), _span(clause, match))
     return tuple(
         Proposal(fact, value, CUE_CONFIDENCE, "text", (span,))
         for fact, values in found.items()

@@ -1,7 +1,8 @@
-"""Text -> clauses with offsets, and text -> TF-IDF features, without scikit-learn.
+"""Text -> clauses with offsets, and text -> features, the same for training and reading.
 
-The features are those of two `TfidfVectorizer`s side by side: words 1-2 and, inside words, characters 3-5; sublinear
-term frequency, smoothed inverse document frequency, each block of unit length. A test holds the two implementations equal.
+A feature is a word, a pair of neighbouring words, or a run of 3 to 5 characters inside a word. Each occurrence counts
+its inverse document frequency, and the sum is divided by the root of the number of words. So a word adds the same vector
+wherever it stands and can be looked up whole, which is what makes reading quick.
 """
 
 from __future__ import annotations
@@ -9,19 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import Span
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+CHARACTER_RUNS = (3, 5)  # shortest and longest run of characters
+BLOCKS = ("word", "pair", "run")  # kinds of feature, each scaled as a whole
 
-TOKEN_PATTERN = r"(?u)\b\w+\b"
-WORD_NGRAMS = (1, 2)
-CHARACTER_NGRAMS = (3, 5)
-
-_token = re.compile(TOKEN_PATTERN)
+_token = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 # A clause ends with a sentence, a semicolon, a dash, a bracket, or a comma before a word that turns the thought.
 _boundary = re.compile(
     r"(?<=[.!?])\s+|[;\n\r]+|:\s+|\s[-\u2013\u2014]+\s|[()\[\]]"
@@ -46,42 +46,68 @@ def clauses(text: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def word_ngrams(text: str) -> list[str]:
-    """Words and pairs of neighbouring words, lower case."""
-    words = _token.findall(text.lower())
-    return words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+def words(text: str) -> list[str]:
+    """Lower-case words in order; an apostrophe inside a word stays."""
+    return [token.replace("\u2019", "'") for token in _token.findall(text.lower())]
 
 
-def character_ngrams(text: str) -> list[str]:
-    """Runs of 3 to 5 characters inside each blank-padded word, lower case; a word shorter than a run counts once."""
-    shortest, longest = CHARACTER_NGRAMS
-    grams = []
-    for word in text.lower().split():
-        padded = f" {word} "
-        for size in range(shortest, longest + 1):
-            if len(padded) <= size:
-                grams.append(padded)
-                break
-            grams.extend([padded[i : i + size] for i in range(len(padded) - size + 1)])
-    return grams
+def runs(word: str) -> list[str]:
+    """The character runs of one word, its edges marked by blanks; a short word is one run."""
+    padded = f" {word} "
+    shortest, longest = CHARACTER_RUNS
+    sizes = range(shortest, min(longest, len(padded)) + 1)
+    return [padded[i : i + size] for size in sizes for i in range(len(padded) - size + 1)]
 
 
 @dataclass(frozen=True)
-class Vectoriser:
-    """A fixed vocabulary with its inverse document frequencies; character columns follow the word columns."""
+class Vocabulary:
+    """The known features of each block and what one occurrence of a feature counts; columns run through the blocks."""
 
-    words: dict[str, int]
-    characters: dict[str, int]
-    idf: NDArray[Any]  # (feature,)
+    columns: dict[str, dict[str, int]]  # block -> feature -> column
+    value: NDArray[np.float64]  # (feature,): idf times the scale of the block
 
-    def encode(self, text: str) -> tuple[list[int], list[float]]:
-        """Return the columns that are not zero and their values."""
-        columns: list[int] = []
-        values: list[float] = []
-        for vocabulary, grams in ((self.words, word_ngrams(text)), (self.characters, character_ngrams(text))):
-            known = [(vocabulary[gram], n) for gram, n in Counter(grams).items() if gram in vocabulary]
-            weights = [(1.0 + math.log(n)) * float(self.idf[column]) for column, n in known]
-            norm = math.sqrt(sum(w * w for w in weights)) or 1.0
-            columns.extend(column for column, _ in known)
-            values.extend(w / norm for w in weights)
-        return columns, values
+    def encode(self, pieces: Sequence[Sequence[str]]) -> tuple[list[int], list[float]]:
+        """The columns that are not zero in a text cut into lists of words, and their values."""
+        counts = Counter(
+            column
+            for block, features in occurrences(pieces).items()
+            for feature in features
+            if (column := self.columns[block].get(feature)) is not None
+        )
+        norm = math.sqrt(max(sum(map(len, pieces)), 1))
+        return list(counts), [n * float(self.value[column]) / norm for column, n in counts.items()]
+
+
+def occurrences(pieces: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Every occurrence of a feature in lists of words, by block; no pair reaches over the end of a list."""
+    return {
+        "word": [word for piece in pieces for word in piece],
+        "pair": [f"{a} {b}" for piece in pieces for a, b in zip(piece, piece[1:], strict=False)],
+        "run": [run for piece in pieces for word in piece for run in runs(word)],
+    }
+
+
+def learn(texts: Sequence[Sequence[Sequence[str]]], least: dict[str, int]) -> Vocabulary:
+    """The features that at least `least` texts hold, by block, with smoothed inverse document frequencies.
+
+    Words with pairs, and runs, are each scaled so that the mean square norm of a text is one: both views of a text start
+    out equally loud.
+    """
+    documents: dict[str, Counter[str]] = {block: Counter() for block in BLOCKS}
+    for pieces in texts:
+        for block, features in occurrences(pieces).items():
+            documents[block].update(set(features))
+    columns: dict[str, dict[str, int]] = {}
+    value: list[float] = []
+    for block in BLOCKS:
+        kept = sorted(f for f, n in documents[block].items() if n >= least[block])
+        columns[block] = {feature: len(value) + i for i, feature in enumerate(kept)}
+        value.extend(math.log((1 + len(texts)) / (1 + documents[block][f])) + 1.0 for f in kept)
+    plain = Vocabulary(columns, np.array(value))
+    first_run = len(columns["word"]) + len(columns["pair"])
+    square = np.zeros(2)  # words with pairs, runs
+    for pieces in texts:
+        for column, v in zip(*plain.encode(pieces), strict=True):
+            square[int(column >= first_run)] += v * v
+    scale = 1.0 / np.sqrt(np.maximum(square / max(len(texts), 1), 1e-12))
+    return Vocabulary(columns, plain.value * np.where(np.arange(len(value)) >= first_run, scale[1], scale[0]))

@@ -1,0 +1,160 @@
+"""The careful half of the reader: a small pretrained transformer, its top layers fine-tuned on the corpus, run in NumPy.
+
+The encoder is MiniLM with 6 layers of width 384 (Wang et al. 2020, "MiniLM"; the sentence encoder all-MiniLM-L6-v2,
+Apache License 2.0), stored as int8 with one scale for each row. `weights/base.safetensors` holds it as it was published,
+`weights/careful.safetensors` the layers that `finetune.py` changed and the heads. Reading needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from .model import COLUMNS, WEIGHTS, ReaderWeightsError, softmax_by_fact
+from .wordpiece import encode
+
+LAYERS, WIDTH, ATTENTION_HEADS = 6, 384, 12
+LONGEST_TEXT = 256  # word pieces read of one text; longer texts are cut, as the encoder was trained on no longer ones
+NORM_EPSILON = 1e-12
+MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
+NORMS = ("attended_norm", "narrow_norm")
+BATCH = 16  # texts run through the layers at once
+
+
+def quantise(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(row, column) floats -> int8 of the same shape and a scale for each row (row,)."""
+    scale = (np.abs(matrix).max(axis=1) / 127.0 + 1e-12).astype(np.float32)
+    return np.round(matrix / scale[:, None]).astype(np.int8), scale
+
+
+def restore(arrays: dict[str, Any], name: str) -> NDArray[Any]:
+    """The float32 matrix that `quantise` stored under `name` and `name.scale`."""
+    matrix: NDArray[Any] = arrays[name].astype("float32") * arrays[f"{name}.scale"][:, None]
+    return matrix
+
+
+def layer_arrays(arrays: dict[str, Any], layer: int) -> dict[str, NDArray[Any]]:
+    """One layer's float32 arrays by their short names: matrices (out, in), their biases, and the two norms."""
+    found = {name: restore(arrays, f"{layer}.{name}") for name in MATRICES}
+    found |= {f"{name}.bias": arrays[f"{layer}.{name}.bias"] for name in (*MATRICES, *NORMS)}
+    return found | {name: arrays[f"{layer}.{name}"] for name in NORMS}
+
+
+def _norm(x: NDArray[Any], scale: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = np.square(centred).mean(axis=-1, keepdims=True)
+    out: NDArray[Any] = centred / np.sqrt(variance + NORM_EPSILON) * scale + bias
+    return out
+
+
+def gelu(x: NDArray[Any]) -> NDArray[Any]:
+    """Gaussian error linear unit, with erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26)."""
+    z = np.abs(x) * np.float32(0.7071067811865476)
+    t = 1.0 / (1.0 + 0.3275911 * z)
+    poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    erf = np.sign(x) * (1.0 - poly * np.exp(-z * z))
+    out: NDArray[Any] = (0.5 * x * (1.0 + erf)).astype(np.float32)
+    return out
+
+
+def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """One transformer layer: x (text, piece, width), mask (text, piece) true where a piece is -> (text, piece, width)."""
+    texts, length, _ = x.shape
+
+    def heads(name: str) -> NDArray[Any]:
+        y = x @ layer[name].T + layer[f"{name}.bias"]
+        split: NDArray[Any] = y.reshape(texts, length, ATTENTION_HEADS, -1).transpose(0, 2, 1, 3)
+        return split  # (text, head, piece, width of a head)
+
+    q, k, v = heads("query"), heads("key"), heads("value")
+    scores = q @ k.transpose(0, 1, 3, 2) / np.float32(np.sqrt(q.shape[-1]))  # (text, head, piece, piece)
+    scores = np.where(mask[:, None, None, :], scores, np.float32(-1e9))
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    mixed = (weights @ v).transpose(0, 2, 1, 3).reshape(texts, length, WIDTH)
+    x = _norm(
+        x + mixed @ layer["attended"].T + layer["attended.bias"], layer["attended_norm"], layer["attended_norm.bias"]
+    )
+    wide = gelu(x @ layer["wide"].T + layer["wide.bias"])
+    return _norm(x + wide @ layer["narrow"].T + layer["narrow.bias"], layer["narrow_norm"], layer["narrow_norm.bias"])
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """All weights in memory. `layers` are the published ones with the fine-tuned on top; `head` maps to fact columns."""
+
+    vocabulary: dict[str, int]
+    base: dict[str, NDArray[Any]]
+    layers: tuple[dict[str, NDArray[Any]], ...]
+    head: NDArray[Any]  # (column, width)
+    head_bias: NDArray[Any]  # (column,)
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Word pieces -> what enters the first layer (text, piece, width), and the mask (text, piece)."""
+        length = max(map(len, ids))
+        padded = np.zeros((len(ids), length), dtype=np.int64)
+        mask = np.zeros((len(ids), length), dtype=bool)
+        for i, row in enumerate(ids):
+            padded[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        table, scale = self.base["words"], self.base["words.scale"]
+        x = table[padded].astype(np.float32) * scale[padded][..., None] + self.base["positions"][:length]
+        return _norm(x, self.base["words_norm"], self.base["words_norm.bias"]), mask
+
+    def pooled(self, texts: Sequence[str]) -> NDArray[Any]:
+        """The mean over a text's pieces after the last layer, (text, width)."""
+        ids = [encode(text, self.vocabulary, LONGEST_TEXT) for text in texts]
+        out = np.zeros((len(texts), WIDTH), dtype=np.float32)
+        by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for start in range(0, len(ids), BATCH):
+            chosen = by_length[start : start + BATCH]
+            x, mask = self.embed([ids[i] for i in chosen])
+            with threadpool_limits(1):  # matrices this small lose more by waiting for a second thread than it brings
+                for layer in self.layers:
+                    x = run_layer(layer, x, mask)
+            out[chosen] = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+        return out
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
+        """What the encoder believes of each text, (text, column): within a fact the columns sum to one."""
+        return softmax_by_fact(self.pooled(texts) @ self.head.T + self.head_bias)
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a safetensors file. Raises `ReaderWeightsError` when it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays: dict[str, Any] = load_file(str(path))
+        return arrays
+    except (OSError, SafetensorError) as error:
+        raise ReaderWeightsError(f"the reader's weights {path} cannot be used ({error}); rebuild them") from error
+
+
+def load(folder: Path = WEIGHTS) -> Encoder:
+    """Read both files. Raises `ReaderWeightsError` when they cannot be used."""
+    base, tuned = load_arrays(folder / "base.safetensors"), load_arrays(folder / "careful.safetensors")
+    try:
+        listed = bytes(base["vocabulary"]).decode("utf-8").split("\n")
+        changed = {int(name.split(".")[0]) for name in tuned if name.endswith(".query")}
+        layers = tuple(layer_arrays(tuned if i in changed else base, i) for i in range(LAYERS))
+        if tuned["head"].shape != (len(COLUMNS), WIDTH):
+            raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
+        vocabulary = {piece: i for i, piece in enumerate(listed)}
+        return Encoder(vocabulary, base, layers, tuned["head"], tuned["head.bias"])
+    except (KeyError, ValueError, AttributeError) as error:
+        raise ReaderWeightsError(f"the reader's weights in {folder} do not fit together ({error})") from error
+
+
+@lru_cache(maxsize=1)
+def shipped_encoder() -> Encoder:
+    """The encoder that travels with the package, loaded once."""
+    return load()

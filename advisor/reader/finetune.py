@@ -1,0 +1,190 @@
+"""Fine-tuning of the encoder's top layers on the corpus; the layers below stay as published. Needs torch.
+
+What the lower layers make of a text never changes, so it is computed once and kept: an epoch costs the top layers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import encoder
+from .encoder import ATTENTION_HEADS, LAYERS, LONGEST_TEXT, MATRICES, NORM_EPSILON, NORMS, WIDTH
+from .model import CLASSES, COLUMNS, NOT_MENTIONED, softmax_by_fact
+from .recipe import FinetuneConfig
+from .wordpiece import encode
+
+
+class Layer(nn.Module):
+    """One transformer layer with trainable weights; `encoder.run_layer` is the same in NumPy."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]], dropout: float) -> None:
+        super().__init__()
+        for name in MATRICES:
+            linear = nn.Linear(arrays[name].shape[1], arrays[name].shape[0])
+            linear.weight.data = torch.tensor(arrays[name])
+            linear.bias.data = torch.tensor(arrays[f"{name}.bias"])
+            self.add_module(name, linear)
+        for name in NORMS:
+            norm = nn.LayerNorm(WIDTH, eps=NORM_EPSILON)
+            norm.weight.data = torch.tensor(arrays[name])
+            norm.bias.data = torch.tensor(arrays[f"{name}.bias"])
+            self.add_module(name, norm)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (text, piece, width), mask (text, piece) -> (text, piece, width)."""
+        part = dict(self.named_children())
+        texts, length, _ = x.shape
+
+        def heads(name: str) -> Tensor:
+            y: Tensor = part[name](x)
+            return y.view(texts, length, ATTENTION_HEADS, -1).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(
+            heads("query"), heads("key"), heads("value"), attn_mask=mask[:, None, None, :]
+        )
+        mixed = mixed.transpose(1, 2).reshape(texts, length, WIDTH)
+        x = part["attended_norm"](x + self.dropout(part["attended"](mixed)))
+        out: Tensor = part["narrow_norm"](x + self.dropout(part["narrow"](F.gelu(part["wide"](x)))))
+        return out
+
+
+class Top(nn.Module):
+    """The tuned layers and the heads of the facts."""
+
+    def __init__(self, base: dict[str, Any], config: FinetuneConfig) -> None:
+        super().__init__()
+        first = LAYERS - config.tuned_layers
+        self.layers = nn.ModuleList(Layer(encoder.layer_arrays(base, i), config.dropout) for i in range(first, LAYERS))
+        self.head = nn.Linear(WIDTH, len(COLUMNS))
+        nn.init.zeros_(self.head.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(text, piece, width) -> scores (text, column)."""
+        for layer in self.layers:
+            x = layer(x, mask)
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        scores: Tensor = self.head(self.dropout(mean))
+        return scores
+
+
+def vocabulary_of(base: dict[str, Any]) -> dict[str, int]:
+    """The word pieces of the base encoder with their ids."""
+    return {piece: i for i, piece in enumerate(bytes(base["vocabulary"]).decode("utf-8").split("\n"))}
+
+
+def below(texts: Sequence[str], base: dict[str, Any], tuned_layers: int) -> list[NDArray[Any]]:
+    """What enters the lowest tuned layer: for each text float16 (piece, width)."""
+    frozen = tuple(encoder.layer_arrays(base, i) for i in range(LAYERS - tuned_layers))
+    empty = np.zeros((len(COLUMNS), WIDTH), dtype=np.float32)
+    model = encoder.Encoder(vocabulary_of(base), base, frozen, empty, empty[:, 0])
+    ids = [encode(text, model.vocabulary, LONGEST_TEXT) for text in texts]
+    out: list[Any] = [None] * len(texts)
+    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    for start in range(0, len(ids), encoder.BATCH):
+        chosen = by_length[start : start + encoder.BATCH]
+        x, mask = model.embed([ids[i] for i in chosen])
+        with threadpool_limits(1):
+            for layer in frozen:
+                x = encoder.run_layer(layer, x, mask)
+        for row, i in enumerate(chosen):
+            out[i] = x[row, : len(ids[i])].astype(np.float16)
+    return out
+
+
+def _padded(hidden: list[NDArray[Any]], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+    length = max(len(hidden[i]) for i in chosen)
+    x = torch.zeros(len(chosen), length, WIDTH)
+    mask = torch.zeros(len(chosen), length, dtype=torch.bool)
+    for row, i in enumerate(chosen):
+        x[row, : len(hidden[i])] = torch.from_numpy(hidden[i]).float()
+        mask[row, : len(hidden[i])] = True
+    return x, mask
+
+
+def _batches(lengths: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Random batches of texts of like length: shuffled, sorted within ten batches, the batches shuffled again."""
+    order = torch.randperm(len(lengths), generator=generator)
+    found: list[Tensor] = []
+    for start in range(0, len(order), size * 10):
+        chunk = order[start : start + size * 10]
+        alike = chunk[lengths[chunk].argsort(stable=True)]
+        found.extend(alike[i : i + size] for i in range(0, len(alike), size))
+    return [found[i] for i in torch.randperm(len(found), generator=generator)]
+
+
+def finetune(
+    rows: Sequence[dict[str, Any]], hidden: list[NDArray[Any]], base: dict[str, Any], config: FinetuneConfig
+) -> Top:
+    """Train on rows with `facts` and `kind`, whose lower layers are in `hidden`; the same seed gives the same weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    labels = torch.tensor(
+        [[values.index(row["facts"].get(fact, NOT_MENTIONED)) for fact, values in CLASSES.items()] for row in rows]
+    )  # (row, fact)
+    weight = torch.tensor([config.clause_weight if row["kind"] == "clause" else 1.0 for row in rows])
+    lengths = torch.tensor([len(h) for h in hidden])
+    top = Top(base, config)
+    groups = [
+        {"params": top.layers.parameters(), "lr": config.step_size},
+        {"params": top.head.parameters(), "lr": config.head_step_size},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    steps = config.epochs * len(_batches(lengths, config.batch, torch.Generator()))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda s: min((s + 1) / (config.warm_up * steps), max(0.0, 1 - s / steps))
+    )
+    top.train()
+    for _ in range(config.epochs):
+        for chosen in _batches(lengths, config.batch, generator):
+            scores = top(*_padded(hidden, chosen.tolist()))
+            loss = torch.zeros(())
+            start = 0
+            for place, values in enumerate(CLASSES.values()):
+                part = scores[:, start : start + len(values)]
+                each = F.cross_entropy(
+                    part, labels[chosen, place], reduction="none", label_smoothing=config.label_smoothing
+                )
+                loss = loss + (each * weight[chosen]).sum() / weight[chosen].sum()
+                start += len(values)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(top.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+    return top.eval()
+
+
+def predict(top: Top, hidden: list[NDArray[Any]]) -> NDArray[Any]:
+    """Probabilities (text, column)."""
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(hidden), encoder.BATCH):
+            found.append(top(*_padded(hidden, range(start, min(start + encoder.BATCH, len(hidden))))).numpy())
+    return softmax_by_fact(np.concatenate(found))
+
+
+def arrays_of(top: Top) -> dict[str, NDArray[Any]]:
+    """What `weights/careful.safetensors` holds: the tuned layers as int8 with scales, and the heads as float32."""
+    out: dict[str, NDArray[Any]] = {}
+    first = LAYERS - len(top.layers)
+    for i, layer in enumerate(top.layers, first):
+        state = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
+        for name in MATRICES:
+            out[f"{i}.{name}"], out[f"{i}.{name}.scale"] = encoder.quantise(state[f"{name}.weight"])
+            out[f"{i}.{name}.bias"] = state[f"{name}.bias"]
+        for name in NORMS:
+            out[f"{i}.{name}"], out[f"{i}.{name}.bias"] = state[f"{name}.weight"], state[f"{name}.bias"]
+    out["head"] = top.head.weight.detach().numpy()
+    out["head.bias"] = top.head.bias.detach().numpy()
+    return out

@@ -1,0 +1,22 @@
+"""The settings of the encoder's fine-tuning, apart from it so that they can be read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of the fine-tuning."""
+
+    tuned_layers: int = 2  # counted from the top
+    epochs: int = 4
+    batch: int = 32  # texts
+    step_size: float = 3e-4  # of the layers, AdamW
+    head_step_size: float = 1e-3
+    warm_up: float = 0.1  # share of the steps in which the step size grows; it falls to zero after
+    clause_weight: float = 0.5  # weight of a clause row beside a description
+    label_smoothing: float = 0.05
+    dropout: float = 0.1
+    weight_decay: float = 0.01
+    seed: int = 0
