@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from rich.text import Text
 from .. import rulebook as rulebooks
 from .. import scenario as scenarios
 from ..engine import Recommendation
-from ..errors import CannotWrite, MissingAnswer
+from ..errors import AdvisorError, CannotWrite, MissingAnswer
 from ..rulebook import Rulebook
 from ..scenario import Scenario
 from .common import AsJson, RulesFolder, one_line_end, open_console, print_json, progress_bars
 from .new import write_project
+
+_SAVED_AS = (".yaml", ".yml", ".json")  # any other suffix would be read back as prose
 
 
 def ask(
@@ -31,6 +34,8 @@ def ask(
 ) -> None:
     """Questions and answers in the terminal: as few as the verdict needs."""
     book = rulebooks.load(rules)
+    if save is not None:
+        _check_name(save)
     with one_line_end():
         _ask(scenario, answers, save, as_json, book)
 
@@ -42,31 +47,45 @@ def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json:
 
     console = open_console(stderr=as_json)
     told = scenarios.load(scenario) if scenario else Scenario("asked")
-    interactive = answers is None
     if answers is not None:
         stated = _answers(answers)
-        answer = stage.from_file(stated, book)
+        try:
+            told, recommendation = stage.converse(
+                told, book, stage.from_file(stated, book), given=stated, follow_ups=False
+            )
+        except AdvisorError as error:
+            raise error.at(str(answers)) from None
     elif not sys.stdin.isatty():
         raise MissingAnswer("there is no terminal to ask in", hint="give the answers with --answers FILE")
     else:
         console.print(Text("Some questions about your scenario: only those that can change the answer."))
         if scenario is None:
-            console.print(Text("Describe it in a few sentences, or press Enter to go straight to the questions."))
-            words = console.input("> ")
-            told = scenarios.from_text(words, "asked") if words.strip() else told
-        answer = stage.from_terminal(console)
-    review = stage.review_in_terminal(console, book) if interactive else None
-    told, recommendation = stage.converse(told, book, answer, review=review)
+            console.print(
+                Text("Describe it in a few sentences; an empty line ends the text, or goes to the questions.")
+            )
+            words = stage.description(console)
+            told = scenarios.from_text(words, "asked") if words else told
+        review = stage.review_in_terminal(console, book)
+        told, recommendation = stage.converse(told, book, stage.from_terminal(console, book), review=review)
     if as_json:
         print_json(record(told.id, recommendation, book).as_dict())
     else:
         console.print()
-        explaining.to_terminal(explaining.explain(told.text, recommendation, book), console)
+        explanation = explaining.explain(told.text, recommendation, book)
+        explaining.to_terminal(explanation, console)
+        console.print(Text(f"\nRecommended: {explanation.title}", style="bold"))
     if save is not None:
         _save(told, save)
         console.print(Text(f"\nsaved: {save}"))
-    if interactive and not as_json and book.entries["verdicts"][recommendation.verdict]["family"]:
-        _go_on(told, recommendation, book, console)
+    if answers is None and not as_json:
+        if save is None:
+            _offer(
+                console,
+                "\nSave the scenario as (.yaml or .json; Enter for no):",
+                lambda name: _saved(told, name, console),
+            )
+        if book.entries["verdicts"][recommendation.verdict]["family"]:
+            _go_on(told, recommendation, book, console)
 
 
 def _answers(path: Path) -> dict[str, str]:
@@ -74,30 +93,59 @@ def _answers(path: Path) -> dict[str, str]:
     return {str(k): "unknown" if v is None else str(v) for k, v in stated.items()}
 
 
+def _check_name(path: Path) -> None:
+    if path.suffix.lower() not in _SAVED_AS:
+        raise CannotWrite("is no name for a scenario file", str(path), f"let it end in {', '.join(_SAVED_AS)}")
+    if path.exists():
+        raise CannotWrite("exists already", str(path), "choose another name")
+
+
 def _save(told: Scenario, path: Path) -> None:
     """Writes the scenario as JSON or YAML (JSON is YAML), whole or not at all, and never over a file that exists."""
+    _check_name(path)
     document = {"id": told.id, "description": told.text, "facts": told.facts}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         try:
+            part.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
             os.link(part, path)  # fails where the name is taken, unlike a rename
         finally:
-            part.unlink()
+            part.unlink(missing_ok=True)
     except FileExistsError as fault:
         raise CannotWrite("exists already", str(path), "choose another name") from fault
-    except OSError as fault:
-        raise CannotWrite(f"can't be written ({fault.strerror})", str(path)) from fault
+    except (OSError, ValueError) as fault:
+        raise CannotWrite(f"can't be written ({getattr(fault, 'strerror', None) or fault})", str(path)) from fault
+
+
+def _saved(told: Scenario, name: str, console: Console) -> None:
+    _save(told, Path(name))
+    console.print(Text(f"saved: {name}"))
+
+
+def _offer(console: Console, words: str, act: Callable[[str], None]) -> None:
+    """Asks for a name until acting on it works or nothing is typed."""
+    from ..ask import typed_line
+    from ..explain import printable
+
+    console.print(Text(words))
+    while name := typed_line(console):
+        try:
+            return act(name)
+        except AdvisorError as error:
+            console.print(Text(printable(str(error)), style="yellow"))
 
 
 def _go_on(told: Scenario, recommendation: Recommendation, book: Rulebook, console: Console) -> None:
-    console.print(Text("\nFolder for a starter project (Enter for none):"))
-    folder = console.input("> ").strip()
-    if folder:
-        write_project(Path(folder), told, recommendation, book, None, False, console)
+    from ..ask import typed_line
+
+    _offer(
+        console,
+        "\nFolder for a starter project (Enter for none):",
+        lambda folder: write_project(Path(folder), told, recommendation, book, None, False, console),
+    )
     console.print(Text("Smoke-train it against its controls now? y/N"))
-    if console.input("> ").strip().lower() in ("y", "yes"):
+    if typed_line(console).lower() in ("y", "yes"):
         from .. import fit as stage
 
         with progress_bars() as on_progress:
