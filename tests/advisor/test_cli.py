@@ -85,7 +85,7 @@ def test_unknown_fact_in_a_file(advisor: Run, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("facts:\n  adaptation_gradeints: allowed\n")
     done = advisor("explain", "s.yaml")
     assert done.returncode == 2
-    assert "error[unknown-fact]: s.yaml: no fact is called `adaptation_gradeints`" in done.stderr
+    assert "error[unknown-fact]: s.yaml, line 2: no fact is called `adaptation_gradeints`" in done.stderr
     assert "did you mean `adaptation_gradients`? all facts: advisor rules list facts" in done.stderr
 
 
@@ -152,7 +152,7 @@ def test_a_plain_ascii_terminal(advisor: Run) -> None:
 
 def test_a_closed_pipe_ends_quietly(advisor: Run, tmp_path: Path) -> None:
     """`advisor classify file | head` prints no traceback."""
-    (tmp_path / "x.jsonl").write_text('{"id": 0, "test_tasks": "shifted"}\n' * 5000)
+    (tmp_path / "x.jsonl").write_text("".join(f'{{"id": {i}, "test_tasks": "shifted"}}\n' for i in range(5000)))
     pipe = f"{sys.executable} -m advisor classify x.jsonl --format jsonl | head -n 1"
     done = subprocess.run(pipe, shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith('{"id": "0"') and done.stderr == ""
