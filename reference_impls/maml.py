@@ -1,4 +1,4 @@
-"""MAML for reinforcement learning: Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning", arXiv 1703.03400, Alg. 3.
+"""MAML: Finn, Abbeel, Levine 2017, "Model-Agnostic Meta-Learning", arXiv 1703.03400. Here Alg. 3, reinforcement learning.
 
 The idea in five lines:
 1. For each task, play some episodes with the shared parameters theta and take one policy-gradient step on them: theta'.
@@ -8,20 +8,23 @@ The idea in five lines:
 5. A new task later gets the very same treatment: a few episodes, one step. Nothing else is learned.
 
 Departures from the paper, marked by number at the line:
-(1) The meta-step is a few epochs of PPO (Schulman et al. 2017) instead of TRPO, whose conjugate gradients cost several
-    times as much. `outer_epochs=1` leaves the plain policy gradient, for the ratio is one then.
+(1) The meta-step is a few epochs of PPO (Schulman et al. 2017) instead of TRPO, whose conjugate gradients cost several times as much.
+    `outer_epochs=1` leaves the plain policy gradient, for the ratio is one then.
 (2) Adam takes the outer step, with decaying rate and clipped gradient: a constant rate may diverge late in long runs.
-(3) The baseline is linear in features as in the paper, but with a ridge (else singular once all episodes agree),
-    without time among the features, and with the value after a time limit counted. Rewards are discounted (0.99 learns
-    slower here), and advantages come from GAE (Schulman et al. 2016).
+(3) The baseline is linear in features as in the paper, but with a ridge (else singular once all episodes agree), without time among
+    the features, and with the value after a time limit counted. Rewards are discounted (0.99 learns slower here), and advantages
+    come from GAE (Schulman et al. 2016).
 (4) Advantages are normalised per task, so that one inner step size suits tasks and rewards of every scale.
 (5) The exploration noise is meta-learned but not adapted.
 (6) Tasks are one more tensor axis, and `torch.func.vmap` runs over it: no loop over tasks, episodes or environments.
+(7) With several inner steps the loss after each counts, not after the last alone (Antoniou et al. 2019, multi-step loss).
+(8) Option `learn_step_sizes`: every weight has a step size of its own, learned with it (Li et al. 2017, Meta-SGD).
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,9 +33,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vmap
 
+from .saving import resume_training, save_training
 from .tasks.navigation import Navigation
 
 Params = dict[str, Tensor]
@@ -41,7 +45,7 @@ Loss = Callable[[Params, Any], Tensor]  # parameters and data of one task -> sca
 
 @dataclass(frozen=True)
 class Config:
-    """All settings. "paper" is the paper's value for 2D navigation (appendix A.2) where ours differs."""
+    """All settings. "paper" is the paper's value for 2D navigation (appendix A.2) where ours differs. ValueError for counts below one."""
 
     seed: int = 0
     iterations: int = 30  # meta-updates (paper: up to 500, the best one kept; here the last counts)
@@ -54,13 +58,18 @@ class Config:
     gae_lambda: float = 0.95  # 1 is the plain return minus the baseline, as in the paper
     inner_steps: int = 1  # gradient steps of adaptation in training; 0 trains one policy for all tasks, unadapted
     step_size: float = 0.1  # alpha, of the inner step
-    first_order: bool = (
-        False  # True takes theta' for independent of theta's gradient: two thirds of the cost, another direction
-    )
+    learn_step_sizes: bool = False  # True multiplies alpha by a factor for each weight, learned from 1 on (8)
+    first_order: bool = False  # True takes theta' for independent of theta's gradient: two thirds of the cost, another direction
     outer_epochs: int = 3  # PPO epochs on the same episodes; 1 is the plain policy gradient
     outer_rate: float = 1e-2  # Adam's step size (beta in the paper), falling linearly to a tenth
     clip: float = 0.2  # PPO's bound on how far the probability ratio of an action is followed
     max_gradient: float = 1.0  # norm to which the meta-gradient is clipped
+    device: str = "cpu"  # or "cuda"
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "tasks", "episodes", "outer_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more")
 
 
 class Batch(NamedTuple):
@@ -90,14 +99,14 @@ class Episodes(NamedTuple):
 class Trained:
     """Result of `train` and `init`."""
 
-    params: Params  # theta
-    history: tuple[tuple[float, ...], ...]  # per iteration: mean return before and after each inner step
-    steps: int  # environment steps played
+    params: Params  # theta; with learned step sizes also their factors, "rate_" before the name
+    history: tuple[tuple[float, ...], ...]  # per iteration since begun or resumed: mean return before and after each inner step
+    steps: int  # environment steps played since then
 
 
 # networks -------------------------------------------------------------------------------------------------------------
 def init_params(config: Config, family: Any, generator: torch.Generator) -> Params:
-    """Draw theta: orthogonal weights, small last layer, so that the first policy is nearly the same everywhere."""
+    """Draw theta on the CPU: orthogonal weights, small last layer, so that the first policy is nearly the same everywhere."""
     sizes = [family.observation_size, *config.hidden, family.action_size]
     params: Params = {}
     for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
@@ -106,25 +115,30 @@ def init_params(config: Config, family: Any, generator: torch.Generator) -> Para
         params[f"bias{layer}"] = torch.zeros(outputs)
     if not family.discrete:
         params["log_std"] = torch.full((family.action_size,), math.log(config.initial_std))
-    return params
+    if config.learn_step_sizes:
+        params |= {f"rate_{name}": torch.ones_like(value) for name, value in params.items() if name != "log_std"}
+    return {name: value.to(config.device) for name, value in params.items()}
 
 
 def head(params: Params, observations: Tensor) -> Tensor:
-    """Mean action, or logits if discrete: (..., obs) -> (..., action)."""
+    """Mean action, or logits if discrete: (..., sample, obs) -> (..., sample, action).
+
+    Parameters may have leading axes, too: those of each task (task, ...) go with (task, sample, obs).
+    """
     last = sum(name.startswith("weight") for name in params) - 1
     x = observations
     for layer in range(last):
-        x = torch.tanh(x @ params[f"weight{layer}"] + params[f"bias{layer}"])
-    return x @ params[f"weight{last}"] + params[f"bias{last}"]
+        x = torch.tanh(x @ params[f"weight{layer}"] + params[f"bias{layer}"].unsqueeze(-2))
+    return x @ params[f"weight{last}"] + params[f"bias{last}"].unsqueeze(-2)
 
 
 def log_prob(params: Params, observations: Tensor, actions: Tensor) -> Tensor:
-    """log pi(action | observation): (..., obs), (..., action) or (...) -> (...)."""
+    """log pi(action | observation) of one task: (..., sample, obs), (..., sample, action) or (..., sample) -> (..., sample)."""
     output = head(params, observations)
     if "log_std" not in params:
         return F.log_softmax(output, dim=-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     log_std = params["log_std"]
-    scaled = (actions - output) * torch.exp(-log_std)
+    scaled = (actions - output) * torch.exp(-log_std)  # (..., sample, action)
     return -0.5 * scaled.square().sum(-1) - log_std.sum() - 0.5 * math.log(2 * math.pi) * actions.shape[-1]
 
 
@@ -134,16 +148,16 @@ def rollout(params: Params, config: Config, family: Any, tasks: Tensor, generato
     """Play `config.episodes` episodes of every task at once, each task with its own parameters (task, ...)."""
     tasks = tasks.unsqueeze(1).expand(tasks.shape[0], config.episodes, -1)  # (task, episode, task vector)
     state = family.reset(tasks)
-    alive = torch.ones(tasks.shape[:2])  # (task, episode)
+    alive = tasks.new_ones(tasks.shape[:2], dtype=torch.get_default_dtype())  # (task, episode)
     log: list[tuple[Tensor, ...]] = []
     for _ in range(family.horizon):
         observation = family.observe(state)  # (task, episode, obs)
-        output = vmap(head)(params, observation)  # (task, episode, action)
+        output = head(params, observation)  # (task, episode, action)
         if family.discrete:
-            noise = torch.rand(output.shape, generator=generator)
+            noise = torch.rand(output.shape, generator=generator, device=generator.device)
             action = (output - torch.log(-torch.log(noise))).argmax(-1)  # Gumbel: a draw from softmax(output)
         else:
-            noise = torch.randn(output.shape, generator=generator)
+            noise = torch.randn(output.shape, generator=generator, device=generator.device)
             action = output + params["log_std"].exp().unsqueeze(1) * noise
         state, reward, terminated = family.step(tasks, state, action, generator)
         log.append((observation, action, alive * reward, (alive > 0) & terminated, alive))
@@ -154,10 +168,7 @@ def rollout(params: Params, config: Config, family: Any, tasks: Tensor, generato
 
 
 def discounted(rewards: Tensor, terminated: Tensor, value_after: Tensor, discount: float) -> Tensor:
-    """Discounted sum of the rewards from each step on, plus `value_after` (task, episode) where no end came.
-
-    rewards, terminated and result (task, step, episode).
-    """
+    """Discounted sum (task, step, episode) of the rewards from each step on, plus `value_after` (task, episode) where no end came."""
     total = torch.empty_like(rewards)
     carry = value_after
     for t in reversed(range(rewards.shape[1])):
@@ -174,18 +185,17 @@ def features(observations: Tensor) -> Tensor:
 def fit_values(episodes: Episodes, discount: float) -> tuple[Tensor, Tensor]:
     """Values V(s) = features(s) . w, w per task: at the steps (task, step, episode), after the last (task, episode).
 
-    The return from step t is R_t + D_t V(s_H): the rewards up to the limit, plus the value after it, discounted, if no
-    end came before. V is thus on both sides, and w is where least squares reproduces itself:
-    sum over t of features(s_t) (R_t + D_t V(s_H) - V(s_t)) = 0.  (3)
+    The return from step t is R_t + D_t V(s_H): the rewards up to the limit, plus the value after it, discounted, if no end came
+    before. V is on both sides; w solves sum over t of features(s_t) (R_t + D_t V(s_H) - V(s_t)) = 0.  (3)
     """
     inputs, inputs_after = features(episodes.observations), features(episodes.last_observations)
-    nothing = torch.zeros_like(episodes.last_observations[..., 0])
+    nothing = torch.zeros_like(inputs_after[..., 0])
     sums = discounted(episodes.rewards, episodes.terminated, nothing, discount)  # R
     to_limit = discounted(torch.zeros_like(sums), episodes.terminated, nothing + episodes.truncated, discount)  # D
     left = (inputs * episodes.alive.unsqueeze(-1)).flatten(1, 2).mT  # (task, feature, sample)
     right = (inputs - to_limit.unsqueeze(-1) * inputs_after.unsqueeze(1)).flatten(1, 2)  # (task, sample, feature)
     ridge = 1e-4 * left.square().sum(-1).mean(-1) + 1e-8  # (task,), relative to the size of the features
-    system = left @ right + ridge[:, None, None] * torch.eye(right.shape[-1])
+    system = left @ right + ridge[:, None, None] * torch.eye(right.shape[-1], device=right.device)
     weights = torch.linalg.solve(system, left @ sums.flatten(1).unsqueeze(-1))  # (task, feature, 1)
     return (inputs @ weights.unsqueeze(1)).squeeze(-1), (inputs_after @ weights).squeeze(-1)
 
@@ -193,16 +203,12 @@ def fit_values(episodes: Episodes, discount: float) -> tuple[Tensor, Tensor]:
 def advantages(episodes: Episodes, discount: float, gae_lambda: float) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2016, eq. 16) over the fitted values: (task, step, episode)."""
     values, value_after = fit_values(episodes, discount)
-    following = torch.cat([values[:, 1:], value_after.unsqueeze(1)], dim=1)
-    # The value is 0 after an end, but not after a time limit.
+    following = torch.cat([values[:, 1:], value_after.unsqueeze(1)], dim=1)  # 0 after an end, but not after a time limit
     errors = episodes.rewards + discount * ~episodes.terminated * following - values
-    nothing = torch.zeros_like(value_after)
-    return episodes.alive * discounted(errors, episodes.terminated, nothing, discount * gae_lambda)
+    return episodes.alive * discounted(errors, episodes.terminated, torch.zeros_like(value_after), discount * gae_lambda)
 
 
-def collect(
-    params: Params, config: Config, family: Any, tasks: Tensor, generator: torch.Generator
-) -> tuple[Batch, Tensor]:
+def collect(params: Params, config: Config, family: Any, tasks: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
     """Play, and make the batch of the losses; also the mean undiscounted return of each task (task,)."""
     episodes = rollout(params, config, family, tasks, generator)
     alive = episodes.alive.flatten(1)
@@ -210,9 +216,8 @@ def collect(
     count = alive.sum(1, keepdim=True)
     advantage = alive * (advantage - advantage.sum(1, keepdim=True) / count)
     advantage = advantage / ((advantage.square().sum(1, keepdim=True) / count).sqrt() + 1e-6)  # (4)
-    observations, actions = episodes.observations.flatten(1, 2), episodes.actions.flatten(1, 2)
-    batch = Batch(observations, actions, episodes.log_probs.flatten(1), advantage, alive)
-    return batch, episodes.rewards.sum(1).mean(1)
+    played = (episodes.observations.flatten(1, 2), episodes.actions.flatten(1, 2), episodes.log_probs.flatten(1))
+    return Batch(*played, advantage, alive), episodes.rewards.sum(1).mean(1)
 
 
 # loss -----------------------------------------------------------------------------------------------------------------
@@ -231,45 +236,43 @@ def outer_loss(params: Params, batch: Batch, clip: float) -> Tensor:
 def adapt(params: Params, batch: Any, loss: Loss, step_size: float, first_order: bool = False) -> Params:
     """One inner step of one task: theta' = theta - alpha grad loss(theta)  (Finn et al. 2017, Alg. 3, line 7).
 
-    `log_std`, where there is one, stays.  (5)
+    `log_std`, where there is one, stays (5), and so do the factors of alpha (8).
     """
-    gradient = grad(loss)(params, batch)
-    adapted = {}
-    for name, value in params.items():
+    gradient, adapted = grad(loss)(params, batch), dict(params)
+    for name in [name for name in params if name != "log_std" and not name.startswith("rate_")]:
         step = gradient[name].detach() if first_order else gradient[name]
-        adapted[name] = value if name == "log_std" else value - step_size * step
+        adapted[name] = params[name] - step_size * params.get(f"rate_{name}", 1.0) * step
     return adapted
 
 
-def meta_objective(
-    params: Params, support: Sequence[Any], query: Any, inner: Loss, outer: Loss, step_size: float, first_order: bool
-) -> Tensor:
+def meta_objective(params: Params, support: Sequence[Any], queries: Sequence[Any], inner: Loss, outer: Loss, step_size: float,
+                   first_order: bool) -> Tensor:
     """Mean over tasks of the outer loss after one inner step on each batch of `support`, differentiable in theta.
 
-    The objective of Finn et al. 2017, section 2.2. Works for any losses, of regression too: `inner` and `outer` see one
-    task; every tensor in `support` and `query` has a leading task axis.
+    The objective of Finn et al. 2017, section 2.2, for any losses of one task. Every tensor in `support` and `queries` has a leading
+    task axis; each step has the query for the loss after it (7), and without any step the query is for theta itself.
     """
 
-    def task_loss(support: Sequence[Any], query: Any) -> Tensor:
-        adapted = params
-        for batch in support:
+    def task_loss(support: Sequence[Any], queries: Sequence[Any]) -> Tensor:
+        adapted, losses = params, []
+        for batch, query in zip(support, queries, strict=bool(support)):
             adapted = adapt(adapted, batch, inner, step_size, first_order)
-        return outer(adapted, query)
+            losses.append(outer(adapted, query))
+        return torch.stack(losses or [outer(params, queries[0])]).mean()
 
-    return vmap(task_loss)(support, query).mean()  # (6)
+    return vmap(task_loss)(list(support), list(queries)).mean()  # (6)
 
 
 # update ---------------------------------------------------------------------------------------------------------------
-def meta_update(
-    params: Params, optimizer: torch.optim.Optimizer, support: Sequence[Batch], query: Batch, config: Config
-) -> None:
-    """Take `outer_epochs` steps down the meta-objective (Finn et al. 2017, eq. (1)), in place."""
+def meta_update(params: Params, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], config: Config) -> None:
+    """Take `outer_epochs` steps (Finn et al. 2017, eq. (1)), in place; `batches` as played before and after each inner step."""
     outer = partial(outer_loss, clip=config.clip)
+    support, queries = batches[:-1], batches[1:] or batches
     for _ in range(config.outer_epochs):
-        loss = meta_objective(params, support, query, inner_loss, outer, config.step_size, config.first_order)
+        loss = meta_objective(params, support, queries, inner_loss, outer, config.step_size, config.first_order)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(params.values(), config.max_gradient)  # (2)
+        nn.utils.clip_grad_norm_(params.values(), config.max_gradient)  # (2)
         optimizer.step()
         if "log_std" in params:
             params["log_std"].data.clamp_(min=math.log(config.minimum_std))
@@ -287,32 +290,22 @@ def per_task(params: Params, tasks: int) -> Params:
     return {name: value.detach().expand(tasks, *value.shape) for name, value in params.items()}
 
 
-def evaluate(
-    trained: Trained,
-    config: Config,
-    family: Any,
-    tasks: Tensor,
-    seed: int,
-    steps: int = 3,
-    episodes: int | None = None,
-    step_size: float | None = None,
-) -> Tensor:
+def evaluate(trained: Trained, config: Config, family: Any, tasks: Tensor, seed: int, steps: int = 3, episodes: int | None = None,
+             step_size: float | None = None) -> Tensor:
     """Mean undiscounted return of the sampling policy after 0 to `steps` gradient steps: (task, 1 + steps).
 
-    Every step sees `episodes` episodes (default: as in training), and the return after it is that of the next ones. The
-    first step has `step_size` (default: as in training), later ones half of it, as in the paper.
+    A step sees `episodes` episodes, and the return after it is that of the next. Later steps are half as long as the first, as in the paper.
     """
     config = replace(config, episodes=config.episodes if episodes is None else episodes)
     step_size = config.step_size if step_size is None else step_size
-    generator = torch.Generator().manual_seed(seed)
-    params = per_task(trained.params, len(tasks))
-    figures = []
+    generator = torch.Generator(config.device).manual_seed(seed)
+    params, figures = per_task(trained.params, len(tasks)), []
     for step in range(steps + 1):
-        batch, returns = collect(params, config, family, tasks, generator)
+        batch, returns = collect(params, config, family, tasks.to(config.device), generator)
         figures.append(returns)
         if step < steps:
             params = adapt_tasks(params, batch, step_size if step == 0 else step_size / 2)
-    return torch.stack(figures, dim=1)
+    return torch.stack(figures, dim=1).to(tasks.device)
 
 
 # train ----------------------------------------------------------------------------------------------------------------
@@ -321,15 +314,25 @@ def init(config: Config, family: Any) -> Trained:
     return Trained(init_params(config, family, torch.Generator().manual_seed(config.seed)), (), 0)
 
 
-def train(config: Config, family: Any, progress: Callable[[int, int, float], None] | None = None) -> Trained:
-    """Meta-train on tasks of the family; each iteration calls progress(done, total, return after adaptation)."""
-    params = {name: value.requires_grad_() for name, value in init(config, family).params.items()}
-    generator = torch.Generator().manual_seed(config.seed + 1)  # +1: not the numbers that drew the weights
-    optimizer = torch.optim.Adam(params.values(), lr=config.outer_rate)
-    history = []
-    steps = 0
-    for iteration in range(config.iterations):
-        optimizer.param_groups[0]["lr"] = config.outer_rate * (1 - 0.9 * iteration / config.iterations)  # (2)
+def train(config: Config, family: Any, progress: Callable[[int, int, float], None] | None = None, *, checkpoint: str | None = None,
+          every: int = 10) -> Trained:
+    """Meta-train on tasks of the family; each iteration calls progress(done, total, return after adaptation).
+
+    `checkpoint` names a file to write after every `every` iterations and at the end. Where there is one, training goes on from it, to the
+    bit as if it had not stopped; ValueError where that is of other settings.
+    """
+    module = nn.ParameterDict(init(config, family).params)
+    params = dict(module.items())
+    generator = torch.Generator(config.device).manual_seed(config.seed + 1)  # +1: not the numbers that drew the weights
+    # Ten times the rate for the factors of alpha (8): they begin at 1 and may have far to go.
+    groups = [{"params": [value], "share": 10.0 if name.startswith("rate_") else 1.0} for name, value in params.items()]
+    optimizer = torch.optim.Adam(groups, lr=config.outer_rate)
+    settings = {**asdict(config), "hidden": list(config.hidden)}  # as JSON gives them back
+    begin = resume_training(checkpoint, module, optimizer, generator, settings) if checkpoint else 0
+    history, steps = [], 0
+    for iteration in range(begin, config.iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = group["share"] * config.outer_rate * (1 - 0.9 * iteration / config.iterations)  # (2)
         tasks = family.sample(config.tasks, generator)
         own = per_task(params, config.tasks)
         batches, figures = [], []
@@ -340,8 +343,10 @@ def train(config: Config, family: Any, progress: Callable[[int, int, float], Non
             steps += int(batch.alive.sum())
             if step < config.inner_steps:
                 own = adapt_tasks(own, batch, config.step_size)
-        meta_update(params, optimizer, batches[:-1], batches[-1], config)
+        meta_update(params, optimizer, batches, config)
         history.append(tuple(figures))
+        if checkpoint and ((iteration + 1) % every == 0 or iteration + 1 == config.iterations):
+            save_training(checkpoint, module, optimizer, generator, iteration + 1, settings)
         if progress is not None:
             progress(iteration + 1, config.iterations, figures[-1])
     return Trained({name: value.detach() for name, value in params.items()}, tuple(history), steps)
@@ -349,49 +354,37 @@ def train(config: Config, family: Any, progress: Callable[[int, int, float], Non
 
 # main -----------------------------------------------------------------------------------------------------------------
 def main() -> None:
-    """Train on 2D navigation; print the return on unseen goals at each adaptation step, between random and oracle."""
-    parser = argparse.ArgumentParser(description="MAML on 2D navigation")
-    for name in ("seed", "iterations", "tasks", "episodes", "inner_steps", "step_size", "outer_rate"):  # see Config
-        default = getattr(Config, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})")
+    """Train on 2D navigation; print the return on unseen goals after each gradient step, between random and oracle."""
+    parser = argparse.ArgumentParser(prog="python -m reference_impls.maml", description="MAML on 2D navigation")
+    names = ("seed", "iterations", "tasks", "episodes", "inner_steps", "step_size", "outer_rate", "device")  # see Config
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(getattr(Config, name)), default=getattr(Config, name))
     parser.add_argument("--first-order", action="store_true", help="drop the second derivatives")
-    parser.add_argument("--test-tasks", type=int, default=200, help="unseen goals")
-    parser.add_argument("--test-steps", type=int, default=3, help="gradient steps on each of them")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--learn-step-sizes", action="store_true", help="a step size for each weight, learned (Meta-SGD)")
+    parser.add_argument("--test-tasks", type=int, default=200, help="unseen goals (200)")
+    parser.add_argument("--test-steps", type=int, default=3, help="gradient steps on each of them (3)")
+    parser.add_argument("--json", action="store_true", help="print in one line")
+    parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
+    parser.add_argument("--log", default=os.devnull, help="file that gets a line of JSON after each iteration")
     options = vars(parser.parse_args())
-    test_tasks, test_steps, as_json = options.pop("test_tasks"), options.pop("test_steps"), options.pop("json")
-    config, family = Config(**options), Navigation()
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
-
-    def progress(done: int, total: int, figure: float) -> None:
-        if not as_json and (done % 5 == 0 or done == total):
-            print(f"iteration {done:4d} of {total}: return after adaptation {figure:8.2f}", flush=True)
-
-    start = time.process_time()
-    trained = train(config, family, progress)
-    seconds = time.process_time() - start
+    try:
+        config, family = Config(**{name: options[name] for name in (*names, "first_order", "learn_step_sizes")}), Navigation()
+        with open(options["log"], "a") as log:
+            write = lambda i, n, figure: print(json.dumps({"iteration": i, "return": figure}), file=log)  # noqa: E731
+            trained = train(config, family, write, checkpoint=options["checkpoint"])
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    seconds = time.process_time()
     generator = torch.Generator().manual_seed(config.seed + 10_000)  # apart from the seeds of training
-    tasks = family.sample(test_tasks, generator)
-    returns = evaluate(trained, config, family, tasks, seed=config.seed + 20_000, steps=test_steps)  # (task, step)
-    means, errors = returns.mean(0).tolist(), (returns.std(0) / math.sqrt(test_tasks)).tolist()
-    result = {
-        "returns": means,
-        "standard_errors": errors,
-        "random": float(family.random_return(tasks, generator).mean()),
-        "oracle": float(family.oracle_return(tasks, generator).mean()),
-        "cpu_seconds": seconds,
-        "steps_per_cpu_second": trained.steps / seconds,
-        "settings": asdict(config),
-    }
-    if as_json:
-        print(json.dumps(result))
-        return
-    print(f"return on {test_tasks} unseen goals, sampling policy, reward = minus distance")
-    print(f"  random {result['random']:8.2f}")
-    for step, (mean, error) in enumerate(zip(means, errors, strict=True)):
-        print(f"  after {step} gradient steps {mean:8.2f} +- {error:.2f}")
-    print(f"  oracle {result['oracle']:8.2f}")
-    print(f"trained in {seconds:.1f} CPU seconds, {result['steps_per_cpu_second']:.0f} environment steps each")
+    tasks = family.sample(options["test_tasks"], generator)
+    returns = evaluate(trained, config, family, tasks, seed=config.seed + 20_000, steps=options["test_steps"])  # (task, step)
+    result = {"cpu_seconds": seconds, "environment_steps": trained.steps, "settings": asdict(config)}
+    result["returns"] = returns.mean(0).tolist()  # after 0, 1, ... gradient steps, of the sampling policy
+    result["standard_errors"] = (returns.std(0) / math.sqrt(len(tasks))).tolist()
+    result["random"] = family.random_return(tasks, generator).mean().item()
+    result["oracle"] = family.oracle_return(tasks, generator).mean().item()
+    print(json.dumps(result, indent=None if options["json"] else 2))
 
 
 if __name__ == "__main__":

@@ -11,72 +11,60 @@ Departures from the paper:
 2. The default core is a linear attention memory in place of the GRU. It takes in a whole trial at once in training and learns
    several times quicker; `core="gru"` is the paper's.
 3. Beside observation, action, reward and end flag the input has action x reward and the observation before.
-4. The policy head is given the observation once more, beside the memory (Beck et al. 2023 measure what this is worth).
-5. Every weight matrix of the core is drawn orthogonal with gain sqrt(2), the policy layer with 0.1.
+4. The heads are given the observation once more, beside the memory (Beck et al. 2023 measure what this is worth), and of the attention
+   core also what was looked up, past its hidden layers: a policy that is nearly linear in the counts of events is learnt at once.
+5. Every weight matrix of the core is drawn orthogonal with gain sqrt(2), that of the keys with 1, the policy layer with 0.1; the values
+   begin as the events themselves (identity), and what is looked up is read on a logarithmic scale.
+6. Trials may be short at first and grow to their full length (`growth`): a long one costs as much as many short ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .saving import load_state, resume_training, save_state, save_training
 from .tasks.bandit import Bandit
 
-
-class Family(Protocol):
-    """What a task family offers; leading axes are free, a row is an environment."""
-
-    @property
-    def horizon(self) -> int: ...  # steps per episode, after which it is truncated if it has not ended
-    @property
-    def observation_size(self) -> int: ...
-    @property
-    def action_size(self) -> int: ...  # number of actions if discrete, else their dimensions
-    @property
-    def discrete(self) -> bool: ...
-    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
-    def reset(self, tasks: Tensor) -> Tensor: ...
-    def observe(self, state: Tensor) -> Tensor: ...
-    def step(self, tasks: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]: ...
+Family = Bandit  # any family with the same attributes and methods will do: tasks/__init__.py lists them
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings; the paper's value stands in brackets where it is given and differs.
-
-    Raises ValueError for an unknown core and for counts below one.
-    """
+    """Settings; in brackets the paper's value where it differs. Raises ValueError for an unknown core and for counts below one."""
 
     seed: int = 0
     episodes: int = 10  # episodes per trial, all in one task
     iterations: int = 500  # batches of fresh trials, one gradient step on each (paper: up to 1000 batches by TRPO)
     tasks: int = 512  # trials per batch, each with a task of its own (paper: 250 000 steps per batch)
+    growth: float = 0.0  # share of the run in which trials grow, in a straight line, to their full number of episodes
     core: str = "attention"  # memory: "attention" or "gru" (paper: GRU)
     memory: bool = True  # False: memory cleared before every step, a plain multi-task policy for comparison
-    hidden: int = 64  # units of the GRU, or of the two layers that read the attention memory (paper: 256)
-    heads: int = 1  # attention only: places looked up at once
+    hidden: int = 32  # units of the GRU, or of the two layers that read the attention memory (paper: 256)
     key: int = 4  # attention only: length of a key
     value: int = 16  # attention only: length of a value
-    learning_rate: float = 5e-3  # Adam, decayed in a straight line to a twentieth
+    learning_rate: float = 1e-2  # Adam, decayed in a straight line to a twentieth
     discount: float = 0.95  # per step, through the whole trial (paper: 0.99)
     gae_lambda: float = 0.8  # GAE (paper: 0.3)
     entropy: float = 0.1  # bonus per nat, decayed in a straight line to zero over 70 % of the run
     value_weight: float = 0.02  # of the critic's squared error in the loss
     gradient_clip: float = 1.0  # largest norm of the gradient
-    reward_scale: float = 1.0  # rewards are multiplied by it before the agent sees or learns from them
+    reward_shift: float = 0.0  # taken off every reward before the agent sees or learns from it; for episodes of fixed length only
+    reward_scale: float = 1.0  # rewards are multiplied by it afterwards
+    device: str = "cpu"  # where tasks, agent and memory live, as torch names it
 
     def __post_init__(self) -> None:
         if self.core not in ("attention", "gru"):
             raise ValueError(f'core must be "attention" or "gru", not {self.core!r}')
-        for name in ("episodes", "iterations", "tasks", "hidden", "heads", "key", "value"):
+        for name in ("episodes", "iterations", "tasks", "hidden", "key", "value"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
@@ -84,9 +72,8 @@ class Config:
 # Networks
 class Memory(NamedTuple):
     """All that an agent carries from one step to the next; cleared as one."""
-
     hidden: Tensor  # (task, ...): the state of the core
-    past: Tensor  # (task, past): observation, action, action x reward, reward and end flag of the step before
+    past: Tensor  # (task, past): action, action x reward, reward, end flag and observation of the step before
 
 
 class GRUCore(nn.Module):
@@ -100,8 +87,7 @@ class GRUCore(nn.Module):
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Input (task, input) and hidden (task, hidden) to output (task, hidden) and the next hidden."""
-        weights = (self.gru.weight_ih_l0, self.gru.weight_hh_l0, self.gru.bias_ih_l0, self.gru.bias_hh_l0)
-        hidden = torch.gru_cell(x, hidden, *weights)
+        hidden = torch.gru_cell(x, hidden, *self.gru.all_weights[0])
         return hidden, hidden
 
     def sequence(self, x: Tensor) -> Tensor:
@@ -110,44 +96,44 @@ class GRUCore(nn.Module):
 
 
 class AttentionCore(nn.Module):
-    """Linear attention (Katharopoulos et al. 2020), unnormalised so that it can count: a sum of value x key products.
+    """Linear attention (Katharopoulos et al. 2020) without feature map and denominator, so that it can count: a sum of value x key.
 
-    A step is stored under where it was taken and looked up by where the agent stands; equal events add up.
+    A step is stored under where it was taken and looked up by where the agent stands, both through one embedding. At first that is
+    orthogonal and the values are the events themselves: what was done, how it paid. So equal events in equal places add up.
     """
 
     def __init__(self, observation: int, inputs: int, config: Config) -> None:
         super().__init__()
-        self.observation, self.heads, self.key, self.value = observation, config.heads, config.key, config.value
-        self.output_size = config.hidden
-        self.hidden_shape: tuple[int, ...] = (config.heads, config.value, config.key)
-        self.to_key = nn.Linear(observation, config.heads * config.key)
-        self.to_query = nn.Linear(observation, config.heads * config.key)
-        self.to_value = nn.Linear(inputs, config.heads * config.value)
-        self.read = nn.Sequential(
-            nn.Linear(config.heads * config.value + inputs, config.hidden), nn.Tanh(),
-            nn.Linear(config.hidden, config.hidden), nn.Tanh(),
-        )  # fmt: skip
+        self.observation = observation
+        self.output_size = config.hidden + config.value
+        self.hidden_shape: tuple[int, ...] = (config.value, config.key)
+        self.to_key = nn.Linear(observation, config.key)
+        self.to_value = nn.Linear(inputs, config.value)
+        first, second = nn.Linear(config.value + inputs, config.hidden), nn.Linear(config.hidden, config.hidden)
+        self.read = nn.Sequential(first, nn.Tanh(), second, nn.Tanh())
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (..., input) to keys and queries (..., head, key) and values (..., head, value)."""
-        here, before = x[..., : self.observation], x[..., self.observation : 2 * self.observation]
-        key = (F.elu(self.to_key(before)) + 1).unflatten(-1, (self.heads, self.key))
-        query = (F.elu(self.to_query(here)) + 1).unflatten(-1, (self.heads, self.key)) / self.key
-        return key, query, self.to_value(x).unflatten(-1, (self.heads, self.value))
+        """Inputs (..., input) to keys and queries (..., key) and values (..., value)."""
+        before, here = x[..., -2 * self.observation :].chunk(2, -1)
+        return self.to_key(before), self.to_key(here), self.to_value(x)
+
+    def output(self, found: Tensor, x: Tensor) -> Tensor:
+        """What was looked up (..., value) and inputs (..., input) to outputs (..., hidden + value)."""
+        found = found.sign() * found.abs().log1p()  # counts grow with the trial; differences of logarithms are ratios
+        return torch.cat([self.read(torch.cat([found, x], -1)), found], -1)
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Input (task, input) and hidden (task, head, value, key) to output (task, hidden) and the next hidden."""
+        """Input (task, input) and hidden (task, value, key) to output (task, hidden + value) and the next hidden."""
         key, query, value = self.project(x)
         hidden = hidden + value.unsqueeze(-1) * key.unsqueeze(-2)  # Katharopoulos et al. 2020, eq. (18)
-        found = (hidden @ query.unsqueeze(-1)).squeeze(-1)  # (task, head, value); eq. (20) without its denominator
-        return self.read(torch.cat([found.flatten(-2), x], -1)), hidden
+        found = (hidden @ query.unsqueeze(-1)).squeeze(-1)  # (task, value); eq. (20) without its denominator
+        return self.output(found, x), hidden
 
     def sequence(self, x: Tensor) -> Tensor:
-        """Inputs (step, task, input) from cleared memory to outputs (step, task, hidden): all steps of `step` at once."""
-        key, query, value = (y.permute(1, 2, 0, 3) for y in self.project(x))  # (task, head, step, ...)
-        match = (query @ key.transpose(-1, -2)).tril()  # (task, head, reading step, written step): no look ahead
-        found = (match @ value).permute(2, 0, 1, 3)  # (step, task, head, value)
-        return self.read(torch.cat([found.flatten(-2), x], -1))
+        """Inputs (step, task, input) from cleared memory to outputs (step, task, hidden + value): all of `step` at once."""
+        key, query, value = (y.transpose(0, 1) for y in self.project(x))  # (task, step, ...)
+        match = query @ key.transpose(-1, -2) * x.new_ones(len(x), len(x)).tril()  # (task, reading step, step written no later)
+        return self.output((match @ value).transpose(0, 1), x)
 
 
 class Agent(nn.Module):
@@ -164,6 +150,9 @@ class Agent(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(family.action_size))  # of continuous actions
         for p in self.core.parameters():  # at PyTorch's own, smaller weights tasks look alike for long
             nn.init.orthogonal_(p, 2**0.5) if p.dim() > 1 else nn.init.zeros_(p)
+        if isinstance(self.core, AttentionCore):
+            nn.init.orthogonal_(self.core.to_key.weight)
+            nn.init.eye_(self.core.to_value.weight)
         nn.init.orthogonal_(self.policy.weight, 0.1)  # begin close to uniform, to try every action
         nn.init.zeros_(self.policy.bias)
 
@@ -174,9 +163,9 @@ class Agent(nn.Module):
 
     def remember(self, observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Tensor:
         """What the next step is shown of this one, (task, past)."""
-        taken = F.one_hot(action, self.actions).to(reward.dtype) if self.discrete else action  # (task, action)
+        taken = nn.functional.one_hot(action, self.actions).to(reward.dtype) if self.discrete else action  # (task, action)
         reward = reward.unsqueeze(-1)
-        return torch.cat([observation, taken, taken * reward, reward, done.to(reward.dtype).unsqueeze(-1)], -1)
+        return torch.cat([taken, taken * reward, reward, done.to(reward.dtype).unsqueeze(-1), observation], -1)
 
     def heads(self, output: Tensor, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Core output (..., hidden), observation (..., obs) to policy (..., action), logits or means, and value (...,)."""
@@ -185,12 +174,12 @@ class Agent(nn.Module):
 
     def step(self, observation: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """One step of all tasks: policy (task, action), value (task,) and the next state of the core."""
-        output, hidden = self.core.step(torch.cat([observation, memory.past], -1), memory.hidden)
+        output, hidden = self.core.step(torch.cat([memory.past, observation], -1), memory.hidden)
         return *self.heads(output, observation), hidden
 
     def sequence(self, observation: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Whole trials, (step, task, ...), from cleared memory: policy (step, task, action) and value (step, task)."""
-        x = torch.cat([observation, past], -1)
+        x = torch.cat([past, observation], -1)
         # Without memory every step is a trial of its own, of one step.
         output = self.core.sequence(x) if self.memory else self.core.sequence(x.flatten(0, 1)[None]).view(*x.shape[:2], -1)
         return self.heads(output, observation)
@@ -202,7 +191,7 @@ class Agent(nn.Module):
         if self.discrete:
             clocks = torch.empty_like(policy).exponential_(generator=generator)
             return (policy.softmax(-1) / clocks).argmax(-1)  # the first of the exponential clocks to ring
-        return policy + self.log_std.exp() * torch.randn(policy.shape, generator=generator)
+        return policy + self.log_std.exp() * torch.randn(policy.shape, generator=generator, device=policy.device)
 
     def log_prob_and_entropy(self, policy: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of the actions and entropy in nats, both without the action axis."""
@@ -217,7 +206,6 @@ class Agent(nn.Module):
 @dataclass(frozen=True)
 class Rollout:
     """A batch of trials; after the end of a trial its row is padding, with `alive` false."""
-
     observation: Tensor  # (step, task, obs)
     past: Tensor  # (step, task, past): the memory's other input
     action: Tensor  # (step, task) long, or (step, task, action)
@@ -231,19 +219,16 @@ class Rollout:
 
 
 @torch.no_grad()
-def rollout(
-    agent: Agent, config: Config, family: Family, tasks: Tensor, generator: torch.Generator, *,
-    greedy: bool = False, forget: bool = False,
-) -> Rollout:  # fmt: skip
+def rollout(agent: Agent, config: Config, family: Family, tasks: Tensor, generator: torch.Generator, *,
+            greedy: bool = False, forget: bool = False) -> Rollout:
     """Play one trial in each of `tasks` (task, parameter), all side by side."""
-    n = len(tasks)
+    n, device = len(tasks), tasks.device
     mean_reward = getattr(family, "expected_reward", None)
     state = family.reset(tasks)  # (task, state)
     memory = agent.clear(n)  # kept across episodes, cleared per task
-    time_in_episode = torch.zeros(n, dtype=torch.long)
-    episode = torch.zeros(n, dtype=torch.long)
-    returns = torch.zeros(n, config.episodes + 1)  # the last column takes in the padding
-    after = torch.zeros(n)
+    episode = time_in_episode = torch.zeros(n, dtype=torch.long, device=device)
+    returns = torch.zeros(n, config.episodes + 1, device=device)  # the last column takes in the padding
+    after = torch.zeros(n, device=device)
     rows: list[tuple[Tensor, ...]] = []
     for _ in range(config.episodes * family.horizon):
         alive = episode < config.episodes
@@ -256,18 +241,17 @@ def rollout(
         action = agent.act(policy, generator, greedy)
         known = None if mean_reward is None else mean_reward(tasks, state, action)
         state, reward, terminated = family.step(tasks, state, action, generator)
-        time_in_episode += 1
+        time_in_episode = time_in_episode + 1
         truncated = (time_in_episode >= family.horizon) & ~terminated
         done = terminated | truncated
         returns.scatter_add_(1, episode[:, None], (reward if known is None else known)[:, None])
-        reward = reward * config.reward_scale
+        reward = (reward - config.reward_shift) * config.reward_scale
         rows.append((observation, memory.past, action, reward, terminated & alive, truncated & alive, alive,
                      done & (episode == config.episodes - 1)))  # fmt: skip
         memory = Memory(hidden, agent.remember(observation, action, reward, done))
         cut = rows[-1][7] & truncated
         if cut.any():  # the time limit is none of the task's: what would have come counts
-            seen = agent.clear(n) if not agent.memory else memory
-            after = torch.where(cut, agent.step(family.observe(state), seen)[1], after)
+            after = torch.where(cut, agent.step(family.observe(state), memory if agent.memory else agent.clear(n))[1], after)
         episode = torch.where(alive & done, episode + 1, episode)
         time_in_episode = torch.where(done, 0, time_in_episode)
         state = torch.where(done[:, None], family.reset(tasks), state)  # a new episode of the same task: memory stays
@@ -321,40 +305,62 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, config: Config, batch
 @dataclass(frozen=True)
 class Trained:
     """The outcome of `train`."""
-
     agent: Agent
 
 
-def evaluate(
-    trained: Trained, config: Config, family: Family, tasks: Tensor, seed: int, *,
-    forget: bool = False, greedy: bool = True,
-) -> Tensor:  # fmt: skip
+def evaluate(trained: Trained, config: Config, family: Family, tasks: Tensor, seed: int, *,
+             forget: bool = False, greedy: bool = True) -> Tensor:
     """Return (task, episode) in each episode of a trial in each of `tasks`; adapting is the memory's work alone.
 
     `forget` clears the memory before every step: the same weights, unadapted. `greedy` takes the likeliest action.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parts = tasks.split(10_000)  # so many trials at once: bounds the working memory
-    return torch.cat(
-        [rollout(trained.agent, config, family, part, generator, greedy=greedy, forget=forget).returns for part in parts]
-    )
+    generator = torch.Generator(config.device).manual_seed(seed)
+    parts = tasks.to(config.device).split(5_000)  # so many trials at once: bounds the working memory
+    played = [rollout(trained.agent, config, family, part, generator, greedy=greedy, forget=forget) for part in parts]
+    return torch.cat([part.returns for part in played]).to(tasks.device)
 
 
 # Train
-def train(config: Config, family: Family, progress: Callable[[int, int, float], None] | None = None) -> Trained:
-    """Train on tasks drawn anew for each batch; `progress` is called with iterations done, in all, mean episode return."""
-    generator = torch.Generator().manual_seed(config.seed)
+def train(config: Config, family: Family, progress: Callable[[int, int, float], None] | None = None, *,
+          checkpoint: str | None = None, every: int = 100) -> Trained:
+    """Train on tasks drawn anew for each batch; `progress` is called with iterations done, in all, mean episode return.
+
+    `checkpoint` names a file to write after every `every` iterations and at the end. Where there is one, the training goes on from
+    it, to the bit as if it had not stopped; ValueError where that is of other settings.
+    """
+    generator = torch.Generator(config.device).manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):  # initial weights take the global generator; leave it as it was
         torch.manual_seed(config.seed)
-        agent = Agent(config, family)
+        agent = Agent(config, family).to(config.device)
     # 0.98 and not 0.999: the squares of the first, large critic errors have to be forgotten within tens of steps.
     optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
-    for i in range(config.iterations):
-        batch = rollout(agent, config, family, family.sample(config.tasks, generator), generator)
-        update(agent, optimizer, config, batch, i / config.iterations)
+    begin = resume_training(checkpoint, agent, optimizer, generator, asdict(config)) if checkpoint else 0
+    for i in range(begin, config.iterations):
+        done = i / config.iterations
+        grown = 1.0 if done >= config.growth else done / config.growth
+        trial = replace(config, episodes=max(min(10, config.episodes), round(grown * config.episodes)))
+        batch = rollout(agent, trial, family, family.sample(config.tasks, generator), generator)
+        update(agent, optimizer, config, batch, done)
+        if checkpoint and ((i + 1) % every == 0 or i + 1 == config.iterations):
+            save_training(checkpoint, agent, optimizer, generator, i + 1, asdict(config))
         if progress is not None:
             progress(i + 1, config.iterations, batch.returns.mean().item())
     return Trained(agent)
+
+
+# Save and load
+def save(path: str, trained: Trained, config: Config) -> None:
+    """Write the agent and its settings to `path`, a safetensors file."""
+    save_state(path, trained.agent.state_dict(), asdict(config))
+
+
+def load(path: str, family: Family) -> tuple[Trained, Config]:
+    """Agent and settings that `save` wrote. Raises OSError or ValueError without such a file; RuntimeError for another family's."""
+    tensors, settings = load_state(path)
+    config = Config(**settings)
+    agent = Agent(config, family).to(config.device)
+    agent.load_state_dict(tensors)
+    return Trained(agent), config
 
 
 # Main
@@ -363,37 +369,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reference_impls.rl2", description="RL² on Bernoulli bandits")
     parser.add_argument("--arms", type=int, default=5)
     parser.add_argument("--pulls", type=int, default=10, help="episodes per trial, at most 20")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy")
+    parser.add_argument("--json", action="store_true", help="print in one line")
+    parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
+    parser.add_argument("--log", default=os.devnull, help="file that gets a line of JSON after each iteration")
+    names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy", "device")
     for name in names:
         parser.add_argument("--" + name.replace("_", "-"), type=type(getattr(Config, name)), default=getattr(Config, name))
     options = vars(parser.parse_args())
+    torch.set_num_threads(1)
     try:
         family = Bandit(options["arms"], options["pulls"])
         config = Config(episodes=family.pulls, **{name: options[name] for name in names})
-        optimum = family.bayes_optimum()
-    except ValueError as error:
+        result = {"optimum": family.bayes_optimum()}
+        with open(options["log"], "a") as log:
+            write = lambda i, n, mean: print(json.dumps({"iteration": i, "episode_return": mean}), file=log)  # noqa: E731
+            trained = train(config, family, write, checkpoint=options["checkpoint"])
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    torch.set_num_threads(1)
-    start = time.process_time()
-    trained = train(config, family)
-    seconds = time.process_time() - start
+    result["cpu_seconds"] = time.process_time()
     generator = torch.Generator().manual_seed(config.seed + 1_000_000)  # apart from the seeds of training
     tasks = family.sample(40_000, generator)
-    result = {
-        "return": evaluate(trained, config, family, tasks, config.seed + 2).sum(1).mean().item(),
-        "forgetting": evaluate(trained, config, family, tasks, config.seed + 2, forget=True).sum(1).mean().item(),
-        "random": family.random_return(tasks, generator).mean().item() * family.pulls,
-        "greedy": family.greedy_return(tasks, generator).sum(1).mean().item(),
-        "optimum": optimum,
-        "oracle": family.oracle_return(tasks, generator).mean().item() * family.pulls,
-        "cpu_seconds": seconds,
-    }
-    if options["json"]:
-        print(json.dumps({**result, "settings": asdict(config)}))
-    else:
-        print(f"{family.pulls} pulls on each of {len(tasks)} held-out tasks:")
-        print("\n".join(f"  {name:<12} {figure:.3f}" for name, figure in result.items()))
+    result["return"] = evaluate(trained, config, family, tasks, config.seed + 2).sum(1).mean().item()
+    result["greedy"] = family.greedy_return(tasks, generator).sum(1).mean().item()
+    result["random"] = family.pulls * family.random_return(tasks, generator).mean().item()
+    print(json.dumps({**result, "settings": asdict(config)}, indent=None if options["json"] else 2))
 
 
 if __name__ == "__main__":

@@ -54,12 +54,12 @@ class Diagnosis:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n patients (n, 2), all conditions equally likely."""
-        condition = torch.randint(self.conditions, (n,), generator=generator).float()
-        return torch.stack([condition, torch.zeros(n)], dim=-1)
+        condition = torch.randint(self.conditions, (n,), generator=generator, device=generator.device).float()
+        return torch.stack([condition, torch.zeros_like(condition)], dim=-1)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n patients (n, 2) of a laboratory that reports every result inverted, which training never shows."""
-        return self.sample(n, generator) + torch.tensor([0.0, 1.0])
+        return self.sample(n, generator) + torch.tensor([0.0, 1.0], device=generator.device)
 
     def condition(self, tasks: Tensor) -> Tensor:
         """Return the hidden condition (..., ) as an index, of patients (..., 2)."""
@@ -67,7 +67,7 @@ class Diagnosis:
 
     def reset(self, tasks: Tensor) -> Tensor:
         """Return the start (..., 1 + test) for patients (..., 2): no action taken, no result seen."""
-        return torch.zeros(*tasks.shape[:-1], 1 + self.tests)
+        return tasks.new_zeros(*tasks.shape[:-1], 1 + self.tests)
 
     def observe(self, state: Tensor) -> Tensor:
         """Return the observation (..., 1 + test): share of the actions used up, and the last result."""
@@ -82,9 +82,9 @@ class Diagnosis:
         """
         condition, is_test = self.condition(tasks), action < self.tests
         test = action.clamp(max=self.tests - 1)
-        probability = torch.tensor(self.positive)[condition, test]  # (...,)
+        probability = torch.tensor(self.positive, device=tasks.device)[condition, test]  # (...,)
         probability = torch.where(tasks[..., 1] > 0.5, 1.0 - probability, probability)
-        drawn = torch.rand(probability.shape, generator=generator) < probability
+        drawn = torch.rand(probability.shape, generator=generator, device=tasks.device) < probability
         result = torch.nn.functional.one_hot(test, self.tests) * (2.0 * drawn - 1.0).unsqueeze(-1)  # (..., test)
         taken = state[..., :1] + 1.0
         state = torch.cat([taken, result * is_test.unsqueeze(-1)], dim=-1)
@@ -100,7 +100,7 @@ class Diagnosis:
         value = -1.0  # after the last action without a diagnosis
         for _ in range(self.horizon):
             value = named * (2.0 / self.conditions - 1.0) + (1.0 - named) * (value - self.test_cost)
-        return torch.full(tasks.shape[:-1], value)
+        return torch.full_like(tasks[..., 0], value)
 
     def oracle_return(self, tasks: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the exact mean return (n,) of the Bayes-optimal agent on patients with each one's condition.
@@ -108,7 +108,7 @@ class Diagnosis:
         It knows the test probabilities and whether the laboratory inverts, never the condition. As inversion only
         renames the results, the return is the same with and without.
         """
-        return _bayes_values(self)[self.condition(tasks)]
+        return _bayes_values(self).to(tasks.device)[self.condition(tasks)]
 
     def bayes_optimum(self) -> float:
         """Return the exact Bayes-optimal mean return over the task distribution."""
@@ -116,7 +116,7 @@ class Diagnosis:
 
     def exact_posterior(self, results: Tensor) -> Tensor:
         """Return P(condition | results) (..., condition) by Bayes' rule, results (..., step, test): -1, 0 or +1."""
-        table = torch.tensor(self.positive, dtype=torch.float64)  # (condition, test)
+        table = torch.tensor(self.positive, dtype=torch.float64, device=results.device)  # (condition, test)
         counts = torch.cat([(results > 0).sum(dim=-2), (results < 0).sum(dim=-2)], dim=-1).double()
         return (counts @ _log_likelihood(table)).softmax(dim=-1)
 

@@ -35,13 +35,13 @@ class Navigation:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` goals of the distribution: (n, 2)."""
-        return self.goal_range * (2 * torch.rand(n, 2, generator=generator) - 1)
+        return self.goal_range * (2 * torch.rand(n, 2, generator=generator, device=generator.device) - 1)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` goals on a ring that lies wholly outside the square, in all directions alike: (n, 2)."""
         inner, outer = self.shifted_radius
-        radius = inner + (outer - inner) * torch.rand(n, 1, generator=generator)
-        angle = 2 * torch.pi * torch.rand(n, 1, generator=generator)
+        radius = inner + (outer - inner) * torch.rand(n, 1, generator=generator, device=generator.device)
+        angle = 2 * torch.pi * torch.rand(n, 1, generator=generator, device=generator.device)
         return radius * torch.cat([angle.cos(), angle.sin()], dim=-1)
 
     def reset(self, tasks: Tensor) -> Tensor:
@@ -77,11 +77,11 @@ class Navigation:
     def _return(self, tasks: Tensor, generator: torch.Generator, random: bool) -> Tensor:
         """Undiscounted return (...) of one episode in each of the environments (..., 2)."""
         state = self.reset(tasks)
-        alive = torch.ones(tasks.shape[:-1])
-        total = torch.zeros(tasks.shape[:-1])
+        alive = tasks.new_ones(tasks.shape[:-1])
+        total = tasks.new_zeros(tasks.shape[:-1])
         for _ in range(self.horizon):
             if random:
-                action = 2 * torch.rand(tasks.shape, generator=generator) - 1
+                action = 2 * torch.rand(tasks.shape, generator=generator, device=generator.device) - 1
             else:
                 action = (tasks - state) / self.max_speed  # `step` clips it
             state, reward, terminated = self.step(tasks, state, action, generator)

@@ -28,11 +28,11 @@ class Semicircle:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n goals (n, 2), uniform on the upper semicircle."""
-        return self._goals(math.pi * torch.rand(n, generator=generator))
+        return self._goals(math.pi * torch.rand(n, generator=generator, device=generator.device))
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n goals (n, 2) that training never shows: uniform on the lower semicircle."""
-        return self._goals(-math.pi * torch.rand(n, generator=generator))
+        return self._goals(-math.pi * torch.rand(n, generator=generator, device=generator.device))
 
     def _goals(self, angle: Tensor) -> Tensor:
         return self.radius * torch.stack([angle.cos(), angle.sin()], dim=-1)  # (n, 2)
@@ -60,12 +60,19 @@ class Semicircle:
             reward = -distance
         return state, reward, torch.zeros_like(distance, dtype=torch.bool)
 
+    def training_reward(self, tasks: Tensor, position: Tensor) -> Tensor:
+        """Return what a critic learns from in training, (...,): minus the distance of `position` (..., 2), sparse or not.
+
+        Goals are known in training, so the reward may be dense there; context and test keep the sparse one.
+        """
+        return -(position - tasks).norm(dim=-1)
+
     def random_return(self, tasks: Tensor, generator: torch.Generator, episodes: int = 64) -> Tensor:
         """Return the mean return (n,) of uniformly random actions over `episodes` simulated episodes of each task."""
         goals = tasks.expand(episodes, *tasks.shape)  # (episode, n, 2)
-        state, total = self.reset(goals), torch.zeros(goals.shape[:-1])
+        state, total = self.reset(goals), torch.zeros_like(goals[..., 0])
         for _ in range(self.horizon):
-            action = 2.0 * torch.rand(goals.shape, generator=generator) - 1.0
+            action = 2.0 * torch.rand(goals.shape, generator=generator, device=goals.device) - 1.0
             state, reward, _ = self.step(goals, state, action)
             total = total + reward
         return total.mean(dim=0)
@@ -75,7 +82,7 @@ class Semicircle:
 
         The axes move independently, so closing in on both as fast as possible is best at every step at once.
         """
-        state, total = self.reset(tasks), torch.zeros(tasks.shape[:-1])
+        state, total = self.reset(tasks), torch.zeros_like(tasks[..., 0])
         for _ in range(self.horizon):
             state, reward, _ = self.step(tasks, state, (tasks - state) / self.step_size)
             total = total + reward

@@ -1,12 +1,16 @@
+import json
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.func import vmap
 
+from reference_impls import maml
 from reference_impls.maml import (
     Batch,
     Config,
@@ -31,6 +35,7 @@ from reference_impls.maml import (
     rollout,
     train,
 )
+from reference_impls.maml_sine import squared_error
 from reference_impls.tasks.navigation import Navigation
 
 FAMILY = Navigation()
@@ -83,10 +88,6 @@ def fixed_batch(seed: int, params: Params, tasks: int = 3, samples: int = 12) ->
     return Batch(observations, actions, log_prob(params, observations, actions).detach(), advantage, alive)
 
 
-def squared_error(params: Params, data: tuple[Tensor, Tensor]) -> Tensor:
-    return (head(params, data[0]) - data[1]).square().mean()
-
-
 def sines(seed: int, tasks: int = 4, points: int = 10) -> tuple[Tensor, Tensor]:
     """Sine regression of Finn et al. 2017, section 5.1: inputs and targets (task, point, 1)."""
     g = generator(seed)
@@ -128,11 +129,9 @@ def relative_error(one: Tensor, other: Tensor) -> float:
 def test_second_order_meta_gradient_of_regression(inner_steps: int) -> None:
     """The meta-gradient equals central differences to 1e-6; without second order it is another vector."""
     params = double_params(3, Line(), 0.3)
-    data = ([sines(step) for step in range(inner_steps)], sines(10))
+    data = ([sines(step) for step in range(inner_steps)], [sines(10 + step) for step in range(max(1, inner_steps))])
 
-    def objective(
-        params: Params, data: tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]], first: bool
-    ) -> Tensor:
+    def objective(params: Params, data: tuple[list[Any], list[Any]], first: bool) -> Tensor:
         return meta_objective(params, data[0], data[1], squared_error, squared_error, 0.05, first)
 
     second, numeric = gradients(partial(objective, first=False), params, data)
@@ -150,7 +149,7 @@ def test_second_order_meta_gradient_of_the_policy_losses() -> None:
     data = (fixed_batch(1, params), fixed_batch(2, params))
 
     def objective(params: Params, data: tuple[Batch, Batch], first: bool) -> Tensor:
-        return meta_objective(params, [data[0]], data[1], inner_loss, partial(outer_loss, clip=0.2), 0.3, first)
+        return meta_objective(params, [data[0]], [data[1]], inner_loss, partial(outer_loss, clip=0.2), 0.3, first)
 
     second, numeric = gradients(partial(objective, first=False), params, data)
     first, _ = gradients(partial(objective, first=True), params, data)
@@ -170,8 +169,45 @@ def test_tasks_at_once_equal_tasks_in_a_loop() -> None:
         for name, value in alone.items():
             assert torch.allclose(together[name][task], value, rtol=1e-12, atol=1e-12)
         losses.append(outer(alone, Batch(*(column[task] for column in query))))
-    whole = meta_objective(params, [support], query, inner_loss, outer, 0.2, False)
+    whole = meta_objective(params, [support], [query], inner_loss, outer, 0.2, False)
     assert torch.allclose(whole, torch.stack(losses).mean(), rtol=1e-12)
+
+
+def test_the_loss_after_every_inner_step_counts() -> None:
+    """With two inner steps the meta-objective is the mean of the losses after the first and after the second."""
+    params, points = double_params(4, Line(), 0.3), [sines(seed, tasks=1) for seed in range(4)]
+    alone = [(x[0], y[0]) for x, y in points]
+    once = adapt(params, alone[0], squared_error, 0.05)
+    twice = adapt(once, alone[1], squared_error, 0.05)
+    expected = (squared_error(once, alone[2]) + squared_error(twice, alone[3])) / 2
+    whole = meta_objective(params, points[:2], points[2:], squared_error, squared_error, 0.05, False)
+    assert torch.allclose(whole, expected, rtol=1e-12)
+
+
+def test_learned_step_sizes() -> None:
+    """Each weight's step is alpha times its own factor; the meta-gradient in weights and factors equals central differences."""
+    params = init_params(Config(hidden=(7,), learn_step_sizes=True), Line(), generator())
+    params = {n: p.double() + 0.3 * torch.randn(p.shape, generator=generator(2)).double() for n, p in params.items()}
+    plain = {n: p for n, p in params.items() if not n.startswith("rate_")}
+    data = (sines(1, tasks=1)[0][0], sines(1, tasks=1)[1][0])
+    with_factors, without = (adapt(p, data, squared_error, 0.05) for p in (params, plain))
+    for name, value in plain.items():
+        assert torch.allclose(with_factors[name] - value, params[f"rate_{name}"] * (without[name] - value), atol=1e-12)
+        assert torch.equal(with_factors[f"rate_{name}"], params[f"rate_{name}"])
+    objective = lambda p, d: meta_objective(p, [d[0]], [d[1]], squared_error, squared_error, 0.05, False)  # noqa: E731
+    exact, numeric = gradients(objective, params, (sines(1), sines(2)))
+    assert relative_error(exact, numeric) < 1e-6
+
+
+def test_training_moves_the_step_sizes() -> None:
+    """With the option, training changes the factors of alpha, without it there are none; the noise has none either way."""
+    config = Config(iterations=2, tasks=3, episodes=2, learn_step_sizes=True)
+    trained = train(config, FAMILY)
+    assert {n for n in trained.params if n.startswith("rate_")} == {
+        f"rate_{kind}{layer}" for kind in ("weight", "bias") for layer in range(3)
+    }
+    assert (trained.params["rate_weight1"] != 1).any()
+    assert not any(n.startswith("rate_") for n in init(replace(config, learn_step_sizes=False), FAMILY).params)
 
 
 def test_one_inner_step_is_a_policy_gradient_step() -> None:
@@ -188,6 +224,17 @@ def test_one_inner_step_is_a_policy_gradient_step() -> None:
     for (name, value), slope in zip(params.items(), gradient, strict=True):
         expected = value if name == "log_std" else value + 0.1 * slope
         assert torch.allclose(adapted[name], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_each_task_has_its_own_network() -> None:
+    """Parameters with a task axis give what `vmap` gives over that axis, and so what each task's network gives alone."""
+    own = {
+        name: torch.stack([double_params(seed, FAMILY, 0.3)[name] for seed in (1, 2, 3)])
+        for name in double_params(1, FAMILY, 0)
+    }
+    x = torch.randn(3, 5, 2, generator=generator(), dtype=torch.float64)
+    assert torch.allclose(head(own, x), vmap(head)(own, x), rtol=1e-12)
+    assert torch.allclose(head(own, x)[1], head(double_params(2, FAMILY, 0.3), x[1]), rtol=1e-12)
 
 
 def test_log_probabilities() -> None:
@@ -314,6 +361,56 @@ def test_same_seed_same_result() -> None:
     returns = evaluate(one, config, FAMILY, tasks, seed=1, steps=2)
     assert returns.shape == (4, 3)
     assert torch.equal(returns, evaluate(two, config, FAMILY, tasks, seed=1, steps=2))
+
+
+def test_a_broken_off_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+    """Broken off after its checkpoint and begun again, a training ends with the weights of one that ran through."""
+    config = Config(iterations=4, tasks=3, episodes=2, learn_step_sizes=True)
+    path = str(tmp_path / "checkpoint")
+    through = train(config, FAMILY)
+
+    def stop(done: int, total: int, figure: float) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, FAMILY, stop, checkpoint=path, every=2)
+    resumed = train(config, FAMILY, checkpoint=path, every=2)
+    assert len(resumed.history) == 2
+    assert all(torch.equal(resumed.params[name], value) for name, value in through.params.items())
+    with pytest.raises(ValueError, match="settings"):
+        train(replace(config, step_size=0.2), FAMILY, checkpoint=path)
+
+
+def test_counts_below_one_are_refused() -> None:
+    """A training of no iterations, tasks, episodes or epochs is an error that names the setting."""
+    for name in ("iterations", "tasks", "episodes", "outer_epochs"):
+        with pytest.raises(ValueError, match=name):
+            replace(Config(), **{name: 0})
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints one JSON object with a return for each gradient step, and logs a line for each iteration."""
+    log = tmp_path / "log.jsonl"
+    arguments = "--iterations 2 --tasks 2 --episodes 2 --test-tasks 3 --test-steps 1 --first-order --json --log"
+    monkeypatch.setattr("sys.argv", ["maml", *arguments.split(), str(log)])
+    maml.main()
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["returns"]) == 2 and result["random"] < result["oracle"]
+    assert result["settings"]["first_order"] and result["settings"]["iterations"] == 2
+    assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()] == [1, 2]
+    monkeypatch.setattr("sys.argv", ["maml", "--tasks", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        maml.main()
+
+
+@pytest.mark.slow
+def test_two_thousand_iterations_without_nan() -> None:
+    """2,000 iterations on small, noisy batches, step sizes learned, leave parameters and returns finite."""
+    config = Config(iterations=2000, tasks=4, episodes=4, learn_step_sizes=True)
+    trained = train(config, FAMILY)
+    assert all(value.isfinite().all() for value in trained.params.values())
+    assert torch.tensor(trained.history).isfinite().all()
 
 
 def test_settings_reach_the_training() -> None:

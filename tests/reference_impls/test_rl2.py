@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_memory_is_kept_across_episodes_and_cleared_between_tasks(core: str, mon
 @pytest.mark.parametrize("memory", [True, False])
 def test_whole_trials_at_once_equal_step_by_step(core: str, memory: bool) -> None:
     """The form that takes in whole trials gives the policy and the value of the form that acts."""
-    config = rl2.Config(episodes=3, core=core, memory=memory, heads=2, key=3)
+    config = rl2.Config(episodes=3, core=core, memory=memory, key=3)
     agent, batch = play(config)
     policy, value = agent.sequence(batch.observation, batch.past)
     state = agent.clear(64)
@@ -163,6 +164,72 @@ def test_same_seed_same_result() -> None:
     first, again, other = (rl2.train(replace(config, seed=s), Bandit()).agent.policy.weight for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("core", ["attention", "gru"])
+def test_a_resumed_training_ends_with_the_same_bits(core: str, tmp_path: Path) -> None:
+    """A training broken off after its checkpoint and begun again gives the weights of one that ran through."""
+    family, config, path = Bandit(), rl2.Config(iterations=6, tasks=16, core=core), str(tmp_path / "checkpoint")
+    whole = rl2.train(config, family).agent.state_dict()
+
+    def stop(done: int, of: int, mean: float) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rl2.train(config, family, stop, checkpoint=path, every=2)
+    calls: list[int] = []
+    resumed = rl2.train(config, family, lambda done, of, mean: calls.append(done), checkpoint=path, every=2)
+    assert calls == [5, 6]
+    assert all(torch.equal(whole[name], tensor) for name, tensor in resumed.agent.state_dict().items())
+    with pytest.raises(ValueError, match="settings"):
+        rl2.train(replace(config, learning_rate=1e-3), family, checkpoint=path)
+
+
+def test_a_saved_agent_plays_as_before(tmp_path: Path) -> None:
+    """Loaded weights and settings are those saved, and give the same returns; a family of another shape is refused."""
+    family, config, path = Bandit(), rl2.Config(iterations=2, tasks=16, hidden=8), str(tmp_path / "agent")
+    trained = rl2.train(config, family)
+    rl2.save(path, trained, config)
+    loaded, settings = rl2.load(path, family)
+    tasks = family.sample(50, torch.Generator().manual_seed(0))
+    assert settings == config
+    assert torch.equal(
+        rl2.evaluate(trained, config, family, tasks, 0), rl2.evaluate(loaded, settings, family, tasks, 0)
+    )
+    with pytest.raises(RuntimeError):
+        rl2.load(path, Bandit(arms=3))
+
+
+def test_trials_grow_to_their_full_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With growth trials begin short and are whole from that share of the run on; without it they always are."""
+    lengths: list[int] = []
+    original = rl2.update
+
+    def watched(
+        agent: rl2.Agent, optimizer: torch.optim.Optimizer, config: rl2.Config, batch: rl2.Rollout, done: float
+    ) -> None:
+        lengths.append(batch.returns.shape[1])
+        original(agent, optimizer, config, batch, done)
+
+    monkeypatch.setattr(rl2, "update", watched)
+    config = rl2.Config(iterations=8, tasks=8, episodes=40, growth=0.5)
+    rl2.train(config, Bandit(pulls=40))
+    assert lengths == [10, 10, 20, 30, 40, 40, 40, 40]
+    lengths.clear()
+    rl2.train(replace(config, growth=0.0), Bandit(pulls=40))
+    assert lengths == [40] * 8
+
+
+def test_the_agent_sees_and_learns_from_shifted_rewards() -> None:
+    """The reward is shifted, then scaled, for the agent's eyes and for its learning; returns stay what they were."""
+    plain, shifted = (play(rl2.Config(episodes=2, reward_shift=shift, reward_scale=0.5))[1] for shift in (0.0, 3.0))
+    assert torch.equal(plain.action[0], shifted.action[0])  # before the first reward nothing differs
+    assert torch.allclose(shifted.reward[0], plain.reward[0] - 1.5)
+    assert torch.allclose(
+        shifted.past[1][:, 4], plain.past[1][:, 4] - 1.5
+    )  # two actions, two action x reward, the reward
+    assert shifted.returns.max() <= 1 - 0.1 + 1e-5
 
 
 def test_continuous_actions_take_part() -> None:

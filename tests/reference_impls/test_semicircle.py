@@ -35,6 +35,14 @@ def test_sparse_reward_is_paid_near_the_goal_only() -> None:
     torch.testing.assert_close(reward, torch.tensor([0.9, 0.0]))
 
 
+def test_training_reward_is_dense_in_both() -> None:
+    """The critic's reward is minus the distance after the step, for sparse tasks as well; in dense ones it is the reward."""
+    goal, position = torch.tensor([[0.0, 1.0]]).expand(2, 2), torch.tensor([[0.0, 0.9], [0.0, 0.7]])
+    _, reward, _ = Semicircle().step(goal, position, torch.zeros(2, 2))
+    for sparse in (True, False):
+        torch.testing.assert_close(Semicircle(sparse=sparse).training_reward(goal, position), reward)
+
+
 def test_oracle_return_by_hand() -> None:
     """For a goal straight above, the oracle pays the distances 0.9, 0.8, ..., 0.1 and then nothing."""
     torch.testing.assert_close(Semicircle().oracle_return(torch.tensor([[0.0, 1.0]])), torch.tensor([-4.5]))
