@@ -4,6 +4,7 @@ from ..engine import Recommendation
 from ..explain import percent
 from ..rulebook import Rulebook
 from ..scenario import Scenario
+from .plan import Plan
 
 _SOURCES = {
     "text": "read from your description",
@@ -13,7 +14,7 @@ _SOURCES = {
 }
 
 
-def sections(scenario: Scenario, recommendation: Recommendation, book: Rulebook, family: str) -> dict[str, object]:
+def sections(scenario: Scenario, recommendation: Recommendation, book: Rulebook, plan: Plan) -> dict[str, object]:
     """The values of README.md.jinja. Lines of text are our own or the rules'; the user's words come as code."""
     verdicts = book.entries["verdicts"]
     r = recommendation
@@ -23,8 +24,8 @@ def sections(scenario: Scenario, recommendation: Recommendation, book: Rulebook,
         "verdict": verdicts[r.verdict],
         "possible": [str(verdicts[v]["label"]) for v in r.possible],
         "confidence": percent(r.confidence) if r.confidence < 1 else "certain",
-        "insisted": family != r.verdict,
-        "headline": verdicts[family]["headline"],
+        "insisted": plan.family != r.verdict and not plan.widen,
+        "headline": verdicts[plan.family]["headline"],
         "because": str(rule["because"]) if rule else "",
         "limits": str(rule["limits"]) if rule else "",
         "facts": [_fact(name, r, book) for name in r.facts],
