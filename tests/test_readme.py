@@ -56,9 +56,14 @@ def test_tables_are_those_of_the_rules() -> None:
     assert FORMATS["markdown"](rulebook.load()) in README
 
 
+def test_map_is_that_of_the_rules() -> None:
+    """The map is made by `advisor rules export --format mermaid`."""
+    assert FORMATS["mermaid"](rulebook.load()) in README
+
+
 def test_every_path_named_exists() -> None:
     """The files and folders that the README names are there."""
-    for path in re.findall(r"`((?:advisor|rules|reference_impls|benchmarks|tests)/[\w./]*)`", README):
+    for path in re.findall(r"`((?:advisor|rules|reference_impls|benchmarks|tests|docs)/[\w./]*)`", README):
         assert (ROOT / path).exists(), path
 
 

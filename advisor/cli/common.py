@@ -1,4 +1,4 @@
-"""What every command shares: options, consoles, progress, and the way from a scenario to its recommendation."""
+"""What every command shares: options, consoles, progress, and the way from a scenario to its recommendation (`understand`)."""
 
 import json
 import os
@@ -6,31 +6,46 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..engine import Recommendation, recommend
 from ..errors import EndOfInput, Stopped, UnknownEntry, nearest
-from ..facts import establish
+from ..library import understand as understand
 from ..rulebook import Rulebook
-from ..scenario import Scenario
 
 AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable document on stdout.")]
 RulesFolder = Annotated[Path | None, typer.Option("--rules", help="Another folder of rules.", metavar="DIR")]
+ReaderName = Annotated[
+    str,
+    typer.Option(
+        "--reader", help="careful, quick, or llm: the language model named by ADVISOR_LLM_URL.", metavar="NAME"
+    ),
+]
 ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A file, `-` for stdin, or the text itself.")]
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves it to `main`, as it is for print; rich itself would exit 1."""
+        raise
 
 
 def open_console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else 100
-    return Console(file=stream, highlight=False, width=width)
+    return _Console(file=stream, highlight=False, width=width)
+
+
+def is_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, indent=2))
+    """One document on stdout, whole in any encoding."""
+    print(json.dumps(document, ensure_ascii=not is_utf8(sys.stdout), indent=2))
 
 
 @contextmanager
@@ -59,13 +74,6 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(bars[name], completed=done, total=total)
 
         yield show
-
-
-def understand(scenario: Scenario, book: Rulebook) -> Recommendation:
-    from ..reader import read
-
-    proposals = read(scenario.text) if scenario.text.strip() else ()
-    return recommend(establish(scenario, book, proposals), book)
 
 
 def check_family(family: str | None, book: Rulebook) -> None:

@@ -1,29 +1,54 @@
 """`advisor fit`: evidence that the recommendation holds."""
 
+import os
 import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.text import Text
 
 from .. import rulebook as rulebooks
 from .. import scenario as scenarios
-from ..errors import BadScenario
+from ..errors import AdvisorError, BadScenario, CannotWrite, Stopped, quoted
 from ..scenario import Scenario
-from .common import AsJson, RulesFolder, check_family, open_console, print_json, progress_bars, understand
+from .common import AsJson, RulesFolder, check_family, open_console, print_json, understand
+
+MARK = '<meta name="generator" content="advisor fit">'  # in every page of `fit`
 
 
 def fit(
     scenario: Annotated[str, typer.Argument(metavar="SCENARIO_OR_PROJECT")],
-    budget: Annotated[str, typer.Option(help="smoke or standard.")] = "smoke",
+    budget: Annotated[str, typer.Option(help="smoke, standard or long.")] = "smoke",
     seeds: Annotated[int | None, typer.Option(min=2, max=100, help="Seeds; the budget's own without it.")] = None,
+    env: Annotated[
+        str | None, typer.Option(metavar="PACKAGE.MODULE:FACTORY", help="Your own gymnasium environment.")
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Time limit of its episodes in steps, where it names none.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report as one HTML page.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1000, help="Processes; two without it.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep each training's outcome in this folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder of --run.")] = False,
     as_json: AsJson = False,
     rules: RulesFolder = None,
 ) -> None:
     """Smoke-trains the recommended implementation and its controls, and says whether the recommendation fits."""
     from .. import fit as stage
 
+    if resume and run is None:
+        raise AdvisorError("--resume needs the folder of the run", hint="--run DIR --resume")
+    if horizon is not None and env is None:
+        raise AdvisorError("--horizon is the time limit of your own environment", hint="--env PACKAGE.MODULE:FACTORY")
+    _refuse_used(html)
     book = rulebooks.load(rules)
     path = Path(scenario) if len(scenario) < 1000 and "\n" not in scenario else None
     family = None
@@ -34,18 +59,74 @@ def fit(
     check_family(family, book)
     recommendation = understand(told, book)
     console = open_console(stderr=as_json)
-    with progress_bars() as on_progress:
+    if env is not None:
+        sys.path.insert(0, os.getcwd())  # a module that lies beside the user; an installed command doesn't look there
+    with running() as on_progress:
         report = stage.run(
-            told.id, recommendation, book, family=family, budget=budget, seeds=seeds, on_progress=on_progress
+            told.id,
+            recommendation,
+            book,
+            family=family,
+            budget=budget,
+            seeds=seeds,
+            env=env,
+            horizon=horizon,
+            workers=workers,
+            on_progress=on_progress,
+            folder=run,
+            resume=resume,
         )
     options = ["--budget", budget, *(["--seeds", str(seeds)] if seeds else [])]
+    options += [*(["--env", env] if env else []), *(["--horizon", str(horizon)] if horizon else [])]
     report = replace(report, command=shlex.join(["advisor", "fit", scenario, *options]))
+    if html is not None:
+        stage.write(html, stage.page(report).encode())
     if as_json:
         print_json(report.as_dict())
     else:
+        if report.unfinished:
+            console.print(Text("INCOMPLETE: stopped by Ctrl-C", style="bold"))
         stage.render(report, console)
+    if report.unfinished:
+        raise typer.Exit(Stopped.exit_code)
     if report.verdict != "fits":
         raise typer.Exit(1)
+
+
+@contextmanager
+def running() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar on stderr over all trainings, with what runs; a line each where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = open_console(stderr=True)
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("")
+
+        def show(runs: str, done: int, total: int) -> None:
+            bars.update(bar, completed=done, total=total, description=escape(runs))
+            if not console.is_terminal:
+                console.print(Text(f"{done}/{total} trainings ended; {runs}"), soft_wrap=True)
+
+        yield show
+
+
+def _refuse_used(html: Path | None) -> None:
+    """Before hours of training: the page has a place, and nothing of the user's is overwritten."""
+    if html is None:
+        return
+    if os.path.lexists(html) and not _is_report(html):
+        raise CannotWrite("exists, and is no report of advisor", quoted(str(html), 300), "give the name of a new file")
+    if not html.absolute().parent.is_dir():
+        raise CannotWrite("lies in a folder that does not exist", quoted(str(html), 300))
+
+
+def _is_report(html: Path) -> bool:
+    """Whether the file is a page that `fit` wrote: that may be renewed."""
+    if not html.is_file() or html.is_symlink():
+        return False
+    with html.open("rb") as file:
+        return MARK.encode() in file.read(2000)
 
 
 def _project(folder: Path) -> tuple[Scenario, str]:

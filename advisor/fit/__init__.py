@@ -6,26 +6,43 @@ Importing this loads no torch; it is the workers that train.
 import os
 import platform
 import shlex
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 
 from ..engine import Recommendation
+from ..errors import Stopped
 from ..rulebook import Rulebook
-from . import train
+from . import environment, train
 from .judge import Interval, Judgement, interval, judge, normalise
-from .plan import Candidate, Plan, make
+from .page import Curve, RunReport, page
+from .plan import SEEDS, Candidate, Plan, make
+from .progress import Progress, carry_out, label, own_pool
 from .report import CandidateReport, FitReport, render
+from .resume import Store, write
 from .train import Job, Outcome
 
-__all__ = ["CandidateReport", "FitReport", "Interval", "Plan", "execute", "render", "run"]
+__all__ = [
+    "CandidateReport",
+    "FitReport",
+    "Interval",
+    "Plan",
+    "RunReport",
+    "execute",
+    "jobs",
+    "page",
+    "render",
+    "run",
+    "write",
+]
 
-Progress = Callable[[str, int, int], None]
 Outcomes = Mapping[str, list[Outcome]]  # training -> outcome of each seed
+LONG = 10  # the budget `long`: so many times the training of `standard`, and twice its seeds
 
 
 def run(
@@ -36,18 +53,46 @@ def run(
     family: str | None = None,
     budget: str = "smoke",
     seeds: int | None = None,
+    env: str | None = None,
+    horizon: int | None = None,
     executor: Executor | None = None,
+    workers: int | None = None,
     on_progress: Progress | None = None,
-) -> FitReport:
+    folder: Path | None = None,
+    resume: bool = False,
+) -> RunReport:
     """Trains the recommended implementation and its admitted controls on a stand-in family, and judges the recommendation.
 
-    `family` fits that algorithm in place of the recommended one. Trainings are jobs for any `executor` of processes; the report doesn't
-    depend on which, but for its CPU seconds. `on_progress(what ended, done, total)` is called after each job. Raises NoProject where
-    there is nothing to train, AdvisorError for an unknown family or budget and fewer than two seeds.
+    `family` fits that algorithm in place of the recommended one. `env`, "package.module:factory", puts the user's own environment in the
+    stand-in's place; `horizon` is its time limit in steps where it names none. Trainings are jobs for any `executor` of processes, or for
+    `workers` processes of this machine (default two); the report doesn't depend on which, but for its CPU seconds.
+    `on_progress(what runs, done, total)` is called at the start and after each job. With a `folder` each outcome is kept there, and
+    `resume` goes on with the run that lies there. Ctrl-C gives a report of the seeds that are whole, marked by `unfinished`.
+
+    Raises NoProject where there is nothing to train, AdvisorError for an unknown family or budget and fewer than two seeds,
+    BadEnvironment for a faulty `env`, Stopped where Ctrl-C came before two seeds were whole, and what Store.open raises.
     """
-    plan = make(recommendation, family, budget, seeds)
+    plan = plan_for(recommendation, family, budget, seeds)
+    if env is not None:
+        plan = environment.substitute(plan, env, horizon)
     command = ["advisor", "fit", scenario_id, "--budget", plan.budget, "--seeds", str(plan.seeds)]
-    return execute(plan, scenario_id, book.version, shlex.join(command), executor, on_progress)
+    command += [*(["--env", env] if env else []), *(["--horizon", str(horizon)] if horizon else [])]
+    return execute(
+        plan, scenario_id, book.version, shlex.join(command), executor, on_progress,
+        workers=workers, folder=folder, resume=resume,
+    )  # fmt: skip
+
+
+def plan_for(recommendation: Recommendation, family: str | None, budget: str, seeds: int | None) -> Plan:
+    """The plan at a budget; `long` is the plan of `standard` with more iterations and seeds."""
+    if budget != "long" or budget in SEEDS:
+        return make(recommendation, family, budget, seeds)
+    plan = make(recommendation, family, "standard", seeds)
+    longer = {
+        name: {k: LONG * v if k == "iterations" else v for k, v in settings.items()}
+        for name, settings in plan.settings.items()
+    }
+    return replace(plan, budget="long", seeds=seeds or 2 * SEEDS["standard"], settings=longer)
 
 
 def execute(
@@ -57,19 +102,60 @@ def execute(
     command: str,
     executor: Executor | None = None,
     on_progress: Progress | None = None,
-) -> FitReport:
-    """Runs a plan and reports."""
-    outcomes = _train(plan, executor, on_progress)
+    *,
+    workers: int | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+) -> RunReport:
+    """Runs a plan and reports; parameters and errors as for `run`."""
+    versions = {**{name: _version(name) for name in ("metarl-advisor", "torch", "numpy")},
+                "python": platform.python_version(), "rules": rules_version}  # fmt: skip
+    work = jobs(plan)
+    store = None if folder is None else Store.open(folder, work, versions, resume)
+    held = [None] * len(work) if store is None else store.held()
+    workers = workers or min(2, os.cpu_count() or 1)
+    with ExitStack() as stack, environment.faults():
+        place = executor or stack.enter_context(own_pool(workers))
+        ahead = len(work) if executor is not None else workers
+        found = carry_out(work, held, place, ahead, store.keep if store else None, on_progress)
+    left = [job for job, outcome in zip(work, found, strict=True) if outcome is None]
+    whole = [seed for seed in range(plan.seeds) if seed not in {job.seed for job in left}]
+    if len(whole) < min(2, plan.seeds):
+        ended = ", ".join(label(j) for j, o in zip(work, found, strict=True) if o is not None) or "none"
+        hint = f"they are kept: go on with --run {folder} --resume" if folder else "--run DIR keeps what has ended"
+        raise Stopped(f"stopped by Ctrl-C before two seeds were whole; ended: {ended}", hint=hint)
+    outcomes: dict[str, list[Outcome]] = {}
+    for job, outcome in zip(work, found, strict=True):
+        if outcome is not None and job.seed in whole:
+            outcomes.setdefault(job.training, []).append(environment.in_own_units(plan, outcome))
+    report = _report(
+        replace(plan, seeds=len(whole)), scenario_id, versions, command, outcomes, [label(j) for j in left]
+    )
+    if folder is not None:
+        write(folder / "report.json", report.as_json())
+    return report
+
+
+def _report(
+    plan: Plan, scenario_id: str, versions: dict[str, str], command: str, outcomes: Outcomes, left: Sequence[str]
+) -> RunReport:
     scores = {c.name: _scores(plan, c, outcomes) for c in plan.candidates if c.role != "reference"}
     recommended = next(c.name for c in plan.candidates if c.role == "recommended")
     judgement = judge(scores[recommended], {n: s for n, s in scores.items() if n != recommended})
     lines = [_line(plan, c, outcomes, scores, judgement) for c in plan.row.candidates]
-    return FitReport(
+    verdict, reason = (
+        judgement.verdict,
+        _shift_reason(judgement) if plan.verdict == "none_reliable" else judgement.reason,
+    )
+    if left:
+        verdict = "not_enough_evidence"
+        reason = f"stopped before the end, with {len(left)} trainings left; on the {plan.seeds} seeds that are whole: {reason}"
+    return RunReport(
         scenario=scenario_id,
         recommendation=plan.verdict,
         stand_in=plan.stand_in,
-        verdict=judgement.verdict,
-        reason=_shift_reason(judgement) if plan.verdict == "none_reliable" else judgement.reason,
+        verdict=verdict,
+        reason=reason,
         score=judgement.score,
         more_seeds=judgement.more_seeds,
         candidates=tuple(lines),
@@ -85,11 +171,12 @@ def execute(
             "scored_stage": plan.row.scored,
             "training": {name: dict(settings) for name, settings in plan.settings.items()},
         },
-        versions={**{name: _version(name) for name in ("metarl-advisor", "torch", "numpy")},
-                  "python": platform.python_version(), "rules": rules_version},
+        versions=versions,
         command=command,
         cpu_seconds=round(sum(o.cpu_seconds for seeds in outcomes.values() for o in seeds), 2),
-    )  # fmt: skip
+        curves={c.name: _curve(plan, c, outcomes) for c in plan.candidates},
+        unfinished=tuple(left),
+    )
 
 
 def jobs(plan: Plan) -> list[Job]:
@@ -113,31 +200,6 @@ def jobs(plan: Plan) -> list[Job]:
     ]
 
 
-def _train(plan: Plan, executor: Executor | None, on_progress: Progress | None) -> Outcomes:
-    work = jobs(plan)
-    with ExitStack() as stack:
-        if executor is None:
-            workers = min(2, os.cpu_count() or 1)
-            executor = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
-        futures = {executor.submit(train.run, job): job for job in work}
-        try:
-            if on_progress is not None:
-                on_progress("training", 0, len(work))
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                if on_progress is not None:
-                    job = futures[future]
-                    on_progress(f"{job.training.replace('_', ' ')}, seed {job.seed}", done, len(work))
-        except BaseException:  # a failed job or Ctrl-C: what has not begun never begins
-            for future in futures:
-                future.cancel()
-            raise
-    outcomes: dict[str, list[Outcome]] = {}
-    for future, job in futures.items():  # in the order of submission, whatever ended first
-        outcomes.setdefault(job.training, []).append(future.result())
-    return outcomes
-
-
 def _returns(plan: Plan, candidate: Candidate, outcomes: Outcomes) -> list[train.Returns]:
     """Returns (stage, task) of each seed."""
     return [outcome.returns[candidate.outcome] for outcome in outcomes[candidate.training]]
@@ -148,10 +210,31 @@ def _scored(plan: Plan, returns: list[train.Returns]) -> train.Returns:
     return np.stack([r.mean(0) if plan.row.scored == "mean" else r[-1] for r in returns])
 
 
+def _ends(plan: Plan, tested_on: str, outcomes: Outcomes) -> tuple[train.Returns, train.Returns]:
+    """Returns (seed, task) that score 0 and 1. Where no oracle is known, 1 is as far above random as the best candidate is on average."""
+    prefix = "" if tested_on == "held_out" else f"{tested_on}/"
+    random, oracle = (
+        _scored(plan, [o.returns[prefix + name] for o in outcomes["references"]]) for name in ("random", "oracle")
+    )
+    if np.isnan(oracle).any():
+        rivals = [c for c in plan.candidates if c.role != "reference" and c.tested_on == tested_on]
+        leads = [float((_scored(plan, _returns(plan, c, outcomes)) - random).mean()) for c in rivals]
+        oracle = random + (max(leads) if max(leads) > 0 else max(float(np.abs(leads).max()), 1e-9))
+    return random, oracle
+
+
 def _scores(plan: Plan, candidate: Candidate, outcomes: Outcomes) -> train.Returns:
-    prefix = "" if candidate.tested_on == "held_out" else f"{candidate.tested_on}/"
-    ends = [_scored(plan, [o.returns[prefix + name] for o in outcomes["references"]]) for name in ("random", "oracle")]
-    return normalise(_scored(plan, _returns(plan, candidate, outcomes)), ends[0], ends[1], plan.row.pool)
+    random, oracle = _ends(plan, candidate.tested_on, outcomes)
+    return normalise(_scored(plan, _returns(plan, candidate, outcomes)), random, oracle, plan.row.pool)
+
+
+def _curve(plan: Plan, candidate: Candidate, outcomes: Outcomes) -> Curve:
+    """The score at each stage with its interval, and the learning curve of each seed where the training tells one."""
+    random, oracle = _ends(plan, candidate.tested_on, outcomes)
+    stages = np.stack(_returns(plan, candidate, outcomes), axis=1)  # (stage, seed, task)
+    scores = [interval(normalise(returns, random, oracle, plan.row.pool)) for returns in stages]
+    told = [tuple(getattr(o, "learning", ())) for o in outcomes[candidate.training]]
+    return Curve(tuple(scores), tuple(told) if all(told) else ())
 
 
 def _line(

@@ -3,11 +3,12 @@ import sys
 
 import pytest
 
-from advisor import load_rules, recommend
+from advisor.engine import recommend
 from advisor.errors import AdvisorError, NoProject
 from advisor.facts import Known
 from advisor.fit.plan import STAND_INS, make
 from advisor.fit.train import TRAININGS
+from advisor.rulebook import load as load_rules
 
 BOOK = load_rules()
 
