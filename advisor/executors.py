@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +20,7 @@ from .errors import AdvisorError
 from .rulebook import Rulebook, load
 
 _CONNECT_SECONDS = 10
+_END_SECONDS = 10  # a worker that has nothing to do ends at once
 _PACKAGE = Path(__file__).resolve().parent
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,11 +114,16 @@ def open_place(workers: int = 1, cluster: str | None = None, rules: Path | None 
     elif workers == 1:
         yield Place(InProcess(), 1)
     else:
+        others = set(active_children())
         pool = processes(workers)
         try:
             yield Place(pool, 4 * workers)
         finally:
-            pool.shutdown(cancel_futures=True)
+            # Waiting for a pool that lost a worker can last for ever: one that was just being started is told nothing.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.join(_END_SECONDS)
+                worker.kill()
 
 
 def processes(workers: int) -> ProcessPoolExecutor:

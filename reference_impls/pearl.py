@@ -320,7 +320,8 @@ def train(config: Config, family: Family, progress: Callable[[int, int, float], 
             replay.add(episode)
         buffer, recent = replay.latest(), replay.latest(per_iteration * family.horizon)
         if not family.discrete:
-            reward = family.training_reward(tasks.unsqueeze(1), buffer.next_observation)  # (task, row)
+            told = getattr(family, "training_reward", None)  # what a family knows of its tasks in training; else what was paid
+            reward = buffer.reward if told is None else told(tasks.unsqueeze(1), buffer.next_observation)  # (task, row)
             reward = reward if bool(buffer.terminated.any()) else reward - reward.mean()  # departure (4)
         for step in range(config.gradient_steps):
             share = (iteration + step / config.gradient_steps) / config.iterations  # of the training that is done

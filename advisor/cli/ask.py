@@ -17,7 +17,8 @@ from ..engine import Recommendation
 from ..errors import AdvisorError, CannotWrite, MissingAnswer
 from ..rulebook import Rulebook
 from ..scenario import Scenario
-from .common import AsJson, RulesFolder, one_line_end, open_console, print_json, progress_bars
+from .common import AsJson, RulesFolder, one_line_end, open_console, print_json
+from .fit import running
 from .new import write_project
 
 _SAVED_AS = (".yaml", ".yml", ".json")  # any other suffix would be read back as prose
@@ -148,6 +149,6 @@ def _go_on(told: Scenario, recommendation: Recommendation, book: Rulebook, conso
     if typed_line(console).lower() in ("y", "yes"):
         from .. import fit as stage
 
-        with progress_bars() as on_progress:
+        with running() as on_progress:
             report = stage.run(told.id, recommendation, book, on_progress=on_progress)
         stage.render(report, console)

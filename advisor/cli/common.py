@@ -3,14 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from ..errors import EndOfInput, Stopped, UnknownEntry, nearest
 from ..library import understand as understand
@@ -57,23 +56,6 @@ def one_line_end() -> Iterator[None]:
         raise EndOfInput("the input ended before the questions did") from end
     except KeyboardInterrupt as stop:
         raise Stopped("stopped by Ctrl-C") from stop
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each training on stderr: `(name, done, total)` moves the bar of that name."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-    bars: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=open_console(stderr=True), transient=True) as progress:
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(escape(name), total=total)
-            progress.update(bars[name], completed=done, total=total)
-
-        yield show
 
 
 def check_family(family: str | None, book: Rulebook) -> None:

@@ -129,8 +129,8 @@ def _is_report(html: Path) -> bool:
         return MARK.encode() in file.read(2000)
 
 
-def _project(folder: Path) -> tuple[Scenario, str]:
-    """The scenario and the family of a starter project, from its advisor.json."""
+def _project(folder: Path) -> tuple[Scenario, str | None]:
+    """The scenario of a starter project, from its advisor.json, and its family where the user insisted on it."""
     path = folder / "advisor.json"
     if not path.is_file():
         raise BadScenario("is no starter project: it has no advisor.json", str(folder), "write one with: advisor new")
@@ -140,4 +140,5 @@ def _project(folder: Path) -> tuple[Scenario, str]:
         raise BadScenario("holds no `facts` and `family`", str(path))
     values = {n: f.get("value") if isinstance(f, dict) else f for n, f in facts.items()}
     plain = scenarios.plain_facts(values, str(path))
-    return Scenario(str(held.get("scenario") or folder.name)[:200], "", plain, str(path)), str(held["family"])
+    insisted = str(held["family"]) if held.get("insisted") else None
+    return Scenario(str(held.get("scenario") or folder.name)[:200], "", plain, str(path)), insisted

@@ -17,6 +17,7 @@ from .train import (
     rl2,
     stages,
     test_tasks,
+    trained_on,
 )
 
 KNOWN_TASKS = 20  # tasks that the dictionary holds a policy for
@@ -48,8 +49,8 @@ def pretrained(job: Job) -> Outcome:
     """One policy for all tasks, trained without adaptation and then fine-tuned on each."""
     algorithm, family = implementation("maml"), family_of(job)
     config = algorithm.Config(seed=job.seed, episodes=job.test["episodes"], **job.settings)
-    trained = algorithm.train(config, family)
-    return Outcome({"adapted": fine_tune(job, algorithm, trained, config, family)}, trained.steps)
+    trained, learning = trained_on(algorithm, config, family)
+    return Outcome({"adapted": fine_tune(job, algorithm, trained, config, family)}, trained.steps, learning)
 
 
 def dictionary(job: Job) -> Outcome:
@@ -59,11 +60,13 @@ def dictionary(job: Job) -> Outcome:
     algorithm, family = implementation("multi_task"), family_of(job)
     config = algorithm.Config(seed=job.seed, **job.settings)
     known = family.sample(KNOWN_TASKS, torch.Generator().manual_seed(TUNING + job.seed))
-    trained = algorithm.train(config, family, known)
+    trained, learning = trained_on(algorithm, config, family, known)
     tried = job.test["episodes"] - 1
     order = best_order(stages(algorithm.try_each(trained, config, family, known, TUNING + job.seed)), tried)
     returns = stages(algorithm.try_each(trained, config, family, test_tasks(job, family), HELD_OUT + job.seed))[order]
-    return Outcome({"tried": np.concatenate([returns, returns.max(0, keepdims=True)])}, trained.environment_steps)
+    return Outcome(
+        {"tried": np.concatenate([returns, returns.max(0, keepdims=True)])}, trained.environment_steps, learning
+    )
 
 
 def best_order(returns: Returns, length: int) -> list[int]:

@@ -7,7 +7,7 @@ one or more candidates on the held-out tasks of its seed, which are the same for
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Outcome:
 
     returns: Mapping[str, Returns]
     environment_steps: int  # of training, not of adapting
+    learning: tuple[float, ...] = ()  # mean return of an episode after each iteration of the training
     cpu_seconds: float = field(default=0.0, compare=False)
 
 
@@ -73,7 +74,7 @@ def run(job: Job) -> Outcome:
     torch.set_num_threads(1)
     start = time.process_time()
     outcome = {**TRAININGS, **CONTROLS}[job.training](job)
-    return Outcome(outcome.returns, outcome.environment_steps, time.process_time() - start)
+    return replace(outcome, cpu_seconds=time.process_time() - start)
 
 
 def stages(returns: Any) -> Returns:
@@ -81,22 +82,29 @@ def stages(returns: Any) -> Returns:
     return np.asarray(returns.detach().numpy().T, dtype=np.float64)
 
 
+def trained_on(algorithm: Any, config: Any, family: Any, *tasks: Any) -> tuple[Any, tuple[float, ...]]:
+    """What `algorithm.train` gives, and its learning curve: the figure that it tells after each iteration."""
+    told: list[float] = []
+    trained = algorithm.train(config, family, *tasks, progress=lambda done, total, figure: told.append(float(figure)))
+    return trained, tuple(told)
+
+
 def multi_task(job: Job, outcome: str = "known", **options: Any) -> Outcome:
     """One policy for the whole catalogue."""
     algorithm, family = implementation("multi_task"), family_of(job)
     config = algorithm.Config(seed=job.seed, **job.settings, **options)
-    trained = algorithm.train(config, family)
+    trained, learning = trained_on(algorithm, config, family)
     returns = algorithm.evaluate(trained, config, family, test_tasks(job, family), HELD_OUT + job.seed)
-    return Outcome({outcome: stages(returns)}, trained.environment_steps)
+    return Outcome({outcome: stages(returns)}, trained.environment_steps, learning)
 
 
 def maml(job: Job) -> Outcome:
     """MAML after 0 to `steps` gradient steps."""
     algorithm, family = implementation("maml"), family_of(job)
     config = algorithm.Config(seed=job.seed, episodes=job.test["episodes"], **job.settings)
-    trained = algorithm.train(config, family)
+    trained, learning = trained_on(algorithm, config, family)
     returns = fine_tune(job, algorithm, trained, config, family)
-    return Outcome({"adapted": returns, "unadapted": returns[:1]}, trained.steps)
+    return Outcome({"adapted": returns, "unadapted": returns[:1]}, trained.steps, learning)
 
 
 def fine_tune(job: Job, algorithm: Any, trained: Any, config: Any, family: Any) -> Returns:
@@ -116,20 +124,20 @@ def rl2(job: Job, **options: Any) -> Outcome:
     """RL² over a whole trial, with its memory and with the memory cleared at every step."""
     algorithm, family = implementation("rl2"), family_of(job)
     config = algorithm.Config(seed=job.seed, **job.settings, **options)
-    trained = algorithm.train(config, family)
+    trained, learning = trained_on(algorithm, config, family)
     tasks = test_tasks(job, family)
     returns = {
         name: stages(algorithm.evaluate(trained, config, family, tasks, HELD_OUT + job.seed, forget=forget))
         for name, forget in (("remembering", False), ("forgetting", True))
     }
-    return Outcome(returns, config.iterations * config.tasks * config.episodes * family.horizon)
+    return Outcome(returns, config.iterations * config.tasks * config.episodes * family.horizon, learning)
 
 
 def pearl(job: Job) -> Outcome:
     """PEARL over its episodes, with its posterior, with the belief held at the prior and, where asked for, on shifted tasks."""
     algorithm, family = implementation("pearl"), family_of(job)
     config = algorithm.Config.for_family(family, seed=job.seed, **job.settings)
-    trained = algorithm.train(config, family)
+    trained, learning = trained_on(algorithm, config, family)
 
     def episodes(which: str, adapt: bool) -> Returns:
         tasks = test_tasks(job, family, which)
@@ -141,7 +149,7 @@ def pearl(job: Job) -> Outcome:
     if "shifted" in job.test_sets:
         returns["shifted"] = episodes("shifted", True)
     per_task = config.initial_episodes + config.iterations * (1 + config.posterior_episodes)
-    return Outcome(returns, config.train_tasks * per_task * family.horizon)
+    return Outcome(returns, config.train_tasks * per_task * family.horizon, learning)
 
 
 def references(job: Job) -> Outcome:
