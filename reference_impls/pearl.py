@@ -309,9 +309,8 @@ def train(config: Config, family: Family, progress: Callable[[int, int, float], 
     settings = {"family": repr(family), **asdict(config)}
     done = resume_training(checkpoint, state, adam, generator, settings) if checkpoint else 0
     for number in range(first if done == 0 else 0):
-        natural, held = networks.encoder.prior(len(tasks)), None
-        if number < config.wander_episodes:  # departure (6a)
-            held = 2.0 * torch.rand(len(tasks), family.action_size, **random) - 1.0
+        natural, wander = networks.encoder.prior(len(tasks)), number < config.wander_episodes  # departure (6a)
+        held = 2.0 * torch.rand(len(tasks), family.action_size, **random) - 1.0 if wander else None
         replay.add(rollout(networks, family, tasks, natural, generator, config.exploration, held=held)[0])
     for iteration in range(done, config.iterations):
         natural = networks.encoder.prior(len(tasks))
