@@ -71,6 +71,7 @@ def evaluate(rows: Sequence[dict[str, Any]], reader: str = "careful") -> dict[st
     framed = framing_decided = framing_right = shifted = shifted_found = 0
     after = after_right = questions = 0
     marked = overlapping = 0
+    shortened: list[tuple[str, str, str]] = []
     named: dict[str, Counter[str]] = {kind: Counter() for kind in ("concerns", "pitfalls")}
     sure: list[tuple[float, bool]] = []
     counts = {fact: {"proposed": 0, "right": 0, "labelled": 0} for fact in FACTS}
@@ -121,7 +122,13 @@ def evaluate(rows: Sequence[dict[str, Any]], reader: str = "careful") -> dict[st
             words = row.get("spans", {}).get(p.fact)
             if words and p.source == "text" and row["facts"].get(p.fact) == p.value:
                 marked += 1
+                shortened.append((without(p, row["text"]), p.fact, p.value))
                 overlapping += 2 * covered(p, row["text"], words) >= len(words)
+    left = asking([text for text, _, _ in shortened])
+    gone = sum(
+        all((p.fact, p.value) != (fact, value) for p in found)
+        for (_, fact, value), found in zip(shortened, left, strict=True)
+    )
     proposed, correct, labelled = (sum(c[k] for c in counts.values()) for k in ("proposed", "right", "labelled"))
     return {
         "reader": reader,
@@ -152,7 +159,11 @@ def evaluate(rows: Sequence[dict[str, Any]], reader: str = "careful") -> dict[st
             }
             for kind, n in named.items()
         },
-        "evidence": {"facts": marked, "overlapping": share(overlapping, marked)},
+        "evidence": {
+            "facts": marked,
+            "overlapping": share(overlapping, marked),
+            "open_without_it": share(gone, marked),
+        },
         "facts": {
             fact: {
                 "precision": share(c["right"], c["proposed"]),
@@ -173,6 +184,13 @@ def covered(proposal: Proposal, text: str, words: str) -> int:
     start = text.find(words)
     end = start + len(words)
     return sum(max(0, min(end, span.end) - max(start, span.start)) for span in proposal.evidence)
+
+
+def without(proposal: Proposal, text: str) -> str:
+    """The text with the words of the evidence left out."""
+    for span in sorted(proposal.evidence, key=lambda s: -s.start):
+        text = text[: span.start] + text[span.end :]
+    return text
 
 
 def calibration_error(sure: Sequence[tuple[float, bool]]) -> float | None:
