@@ -132,7 +132,11 @@ def fit_scenario(
     book = rulebooks.load(rules)
     if isinstance(source, Path) and source.is_dir():
         held = manifest.read(source, book)
-        told, answer, family = held.scenario, decide(held.facts, book), family or (held.family if held.insisted else None)
+        told, answer, family = (
+            held.scenario,
+            decide(held.facts, book),
+            family or (held.family if held.insisted else None),
+        )
     else:
         told = read(source)
         answer = understand(told, book)
