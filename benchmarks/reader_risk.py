@@ -153,7 +153,7 @@ def page(curves: dict[str, Curve], figures: dict[str, dict[str, Any]], rows: int
         "# How well the reader reads",
         "",
         f"Made by `python -m benchmarks.reader_risk` on the {rows} texts kept aside in `advisor/reader/aside/`, which no part of the",
-        f"training saw ({corpus} descriptions were trained on). They were written by the authors of three fifths of the corpus, in other",
+        f"training saw ({corpus} descriptions were trained on). They were written by the authors of two thirds of them, in other",
         "voices and domains, so texts of strangers are read less well.",
         "",
         "![Risk against coverage](reader-risk.svg)",
