@@ -1,6 +1,6 @@
 """The questions and answers in a terminal: decides nothing, asks what questions.py says and keeps what was answered."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from .errors import MissingAnswer
 from .explain import hanging, printable
 from .facts import Known, check, establish
 from .questions import next_question
-from .reader import read
+from .reader import Proposal, read
 from .rulebook import Fact, Rulebook
 from .scenario import Scenario
 
@@ -72,8 +72,7 @@ def converse(
         if fact is None and follow_ups:
             fact = _follow_up(values, answers, book)
         if fact is None:
-            said = {name: value for name, value in answers.items() if value != UNKNOWN}
-            return replace(scenario, facts={**scenario.facts, **said}), recommend(known, book)
+            return replace(scenario, facts=_stated(scenario, proposals, answers)), recommend(known, book)
         optional = not fact.decisive and again is None
         told = answer(Question(fact, _leads(fact, values, book), optional))
         again = None
@@ -84,6 +83,13 @@ def converse(
             continue
         answers[fact.id] = told
         order = [name for name in order if name != fact.id] + [fact.id]
+
+
+def _stated(scenario: Scenario, proposals: Iterable[Proposal], answers: Mapping[str, str]) -> dict[str, str]:
+    """The scenario's facts with the answers; "don't know" is among them where without it the text would be read again as it was."""
+    read_from_text = {proposal.fact for proposal in proposals}
+    both = {**scenario.facts, **answers}
+    return {name: value for name, value in both.items() if value != UNKNOWN or name in read_from_text}
 
 
 def _open(values: Mapping[str, str], answers: Mapping[str, str], book: Rulebook) -> Fact | None:

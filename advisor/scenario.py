@@ -22,7 +22,8 @@ SCENARIO_SUFFIXES = _DATA | _PROSE
 
 @dataclass(frozen=True)
 class Scenario:
-    """One scenario: `text` in the user's words, `facts` as the user stated them (fact -> value, both unchecked strings).
+    """One scenario: `text` in the user's words, `facts` as the user stated them (fact -> value, both unchecked strings;
+    the value `unknown` takes back what would be read from the text or assumed).
 
     `where` is the file or row it came from, and `source` the content of a file of data, in which a fact's line is looked up.
     """
@@ -123,17 +124,17 @@ def from_mapping(data: Any, scenario_id: str, where: str) -> Scenario:
         hint = "description: text in quotes or after `|`; facts: one line a fact"
         raise BadScenario("`description` is text and `facts` a mapping from fact to value", where, hint)
     check_text(text, where)
-    plain = plain_facts(facts, where)
+    plain = plain_facts(facts, where, keep_unknown=True)
     if not text.strip() and not facts:
         raise EmptyScenario("there is neither a description nor a fact", where, "give one of them, or run: advisor ask")
     return Scenario(str(data.get("id") or scenario_id)[:200], text, plain, where)
 
 
-def plain_facts(facts: dict[Any, Any], where: str) -> dict[str, str]:
-    """Facts as strings; a value that is no word and no number is refused, `unknown` and nothing are left out."""
+def plain_facts(facts: dict[Any, Any], where: str, keep_unknown: bool = False) -> dict[str, str]:
+    """Facts as strings; a value that is no word and no number is refused, nothing is left out, and so is `unknown` unless it is kept."""
     plain = {}
     for name, value in facts.items():
-        if value is None or value == "" or value == "unknown":
+        if value is None or value == "" or (value == "unknown" and not keep_unknown):
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             hint = f"write `{quoted(str(name))}: unknown` for what is not known; values: advisor rules list facts"
@@ -152,13 +153,16 @@ def _digits(value: int, name: Any, where: str) -> str:
 
 
 def joined_facts(columns: dict[str, Any], nested: dict[str, Any], where: str) -> dict[str, str]:
-    """The facts of a row that states some as columns and some under `facts`. Raises ContradictingFacts where they disagree."""
-    one, other = plain_facts(columns, where), plain_facts(nested, where)
+    """The facts of a row that states some as columns and some under `facts`. Raises ContradictingFacts where they disagree.
+
+    `unknown` in a column is an empty cell, for a column has one in every row; under `facts` it was put there for a reason, and is kept.
+    """
+    one, other = plain_facts(columns, where), plain_facts(nested, where, keep_unknown=True)
     for name in one:
-        if name in other and one[name] != other[name]:
+        if name in other and other[name] not in (one[name], "unknown"):
             said = f"`{quoted(name)}` is {quoted(one[name])} as a column and {quoted(other[name])} under `facts`"
             raise ContradictingFacts(said, where, "state each fact once")
-    return {**one, **other}
+    return {**other, **one}
 
 
 def parse_json(text: str, where: str) -> Any:

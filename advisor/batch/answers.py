@@ -28,6 +28,7 @@ from .rows import Row, from_columns, from_file, parsed
 CSV_HEADER = ["id", "recommendation", "possible", "framing", "confidence", "rule", "next_question", "error"]
 _KEPT = 8192  # combinations; the decisive facts alone have 144, counts make more
 _quote = json.encoder.encode_basestring
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one for each call
 _to_quote = re.compile('[,"\r\n]')
 
 
@@ -42,15 +43,38 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A chunk's outcome: its output, its rows, the ids that its rows bear (None: none of their own), and how many rows ended how.
+    """A chunk's outcome: of each row the id and all of its line that follows the id, and how many rows ended how.
 
-    A tally's key is a verdict, `undecided:` with the known decisive facts, or `error:` with the code.
+    `placed` holds the rows, by number in the chunk, whose id is their file and line, for they have none of their own. A tally's key is a
+    verdict, `undecided:` with the known decisive facts, or `error:` with the code.
+
+    Rows of stated facts share few tails, each one object: pickled once, it comes to the parent of a pool once and not once a row.
     """
 
-    data: bytes
-    rows: int
-    ids: list[str | None]
+    ids: list[str]
+    tails: list[str]
+    placed: frozenset[int]
     tally: Counter[str]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.ids)
+
+    def own_ids(self) -> list[str]:
+        """The ids without those that are a file and line."""
+        return [row_id for i, row_id in enumerate(self.ids) if i not in self.placed] if self.placed else self.ids
+
+    def data(self, lines: str) -> bytes:
+        """The lines of a kind, the one that the chunk was worked out for."""
+        kind = LINES[lines]
+        if kind.id is None:
+            return b""
+        pieces = [kind.before] * (3 * self.rows)
+        pieces[1::3] = map(kind.id, self.ids)
+        pieces[2::3] = self.tails
+        # Half a surrogate pair is written as JSON writes it.
+        return "".join(pieces).encode("utf-8", "backslashreplace")
 
 
 def classify_chunk(chunk: Chunk, job: Job) -> Done:
@@ -67,7 +91,7 @@ def _classifier(job: Job) -> "Classifier":
 
 def to_jsonl(result: Record) -> str:
     """One line of JSON, without its end."""
-    return json.dumps(result.as_dict(), ensure_ascii=False)
+    return _to_json(result.as_dict())
 
 
 def to_csv_row(result: Record) -> list[str]:
@@ -97,7 +121,7 @@ def _csv_tail(result: Record) -> str:
 
 
 def _cells_tail(result: Record) -> str:
-    return json.dumps(to_csv_row(result), ensure_ascii=False)[len('[""') :] + "\n"
+    return _to_json(to_csv_row(result))[len('[""') :] + "\n"
 
 
 def _csv_cell(value: str) -> str:
@@ -107,10 +131,11 @@ def _csv_cell(value: str) -> str:
 
 @dataclass(frozen=True)
 class _Lines:
-    """A kind of lines: what stands before the id, how the id is written, and all that follows it, for a record without id."""
+    """A kind of lines: what stands before the id, how the id is written (None: there are no lines), and all that follows it, for a
+    record without id."""
 
     before: str
-    id: Callable[[str], str]
+    id: Callable[[str], str] | None
     tail: Callable[[Record], str]
 
 
@@ -118,7 +143,7 @@ LINES = {
     "jsonl": _Lines('{"id": ', _quote, _jsonl_tail),
     "csv": _Lines("", _csv_cell, _csv_tail),
     "cells": _Lines("[", _quote, _cells_tail),
-    "none": _Lines("", lambda row_id: "", lambda result: ""),
+    "none": _Lines("", None, lambda result: ""),
 }
 
 _CONFIDENCE = -0.25  # no probability: it marks the place where one belongs
@@ -135,24 +160,25 @@ class Classifier:
 
     def chunk(self, chunk: Chunk) -> Done:
         """One line a row, in order."""
-        lines: list[str] = []
-        ids: list[str | None] = []
+        ids: list[str] = []
+        tails: list[str] = []
+        placed: list[int] = []
         tally: Counter[str] = Counter()
-        told: list[
-            tuple[int, Scenario]
-        ] = []  # texts, which are read together in the end, and the places of their lines
-        before, write_id, stated = self.lines.before, self.lines.id, self._stated
+        told: list[tuple[int, Scenario]] = []  # texts and the numbers of their rows; they are read together in the end
+        stated = self._stated
 
         def add(row: Row, place: str | None) -> None:
             row_id = row.id if isinstance(row, Scenario) else row[0]
-            ids.append(None if row_id == place else row_id)
+            if row_id == place:
+                placed.append(len(ids))
+            ids.append(row_id)
             answered = self._without_reading(row)
             if answered is None:
                 assert isinstance(row, Scenario)
-                told.append((len(lines), row))
-                lines.append("")
+                told.append((len(tails), row))
+                tails.append("")
             else:
-                lines.append(before + write_id(row_id) + answered[0])
+                tails.append(answered[0])
                 tally[answered[1]] += 1
 
         for path, raw in chunk.files:
@@ -164,7 +190,7 @@ class Classifier:
                 if type(row_id) is str and 0 < len(row_id) <= 200:
                     try:
                         tail, key = stated(_facts_alone(data))
-                        lines.append(before + write_id(row_id) + tail)
+                        tails.append(tail)
                         ids.append(row_id)
                         tally[key] += 1
                         continue
@@ -174,11 +200,9 @@ class Classifier:
             place = chunk.place(number)
             add((place, data) if isinstance(data, AdvisorError) else from_columns(data, place), place)
         for (i, row), proposals in zip(told, read_many([row.text for _, row in told]) if told else (), strict=True):
-            tail, key = self._answer(row, proposals)
-            lines[i] = before + write_id(row.id) + tail
+            tails[i], key = self._answer(row, proposals)
             tally[key] += 1
-        # Half a surrogate pair is written as JSON writes it.
-        return Done("".join(lines).encode("utf-8", "backslashreplace"), len(lines), ids, tally)
+        return Done(ids, tails, frozenset(placed), tally)
 
     def _without_reading(self, row: Row) -> tuple[str, str] | None:
         """(rest of the line, key of the tally) of a row without a text or with a fault; None for one whose text is to be read."""
@@ -186,6 +210,8 @@ class Classifier:
             if not isinstance(row, Scenario):
                 raise row[1]
             for name, value in row.facts.items():
+                if value == "unknown":
+                    continue
                 if fault := self._fault(name, value if name in self.book.facts else ""):
                     raise type(fault)(fault.message, row.where, fault.hint)
         except AdvisorError as error:
@@ -222,7 +248,7 @@ class Classifier:
         parts = self._parts(tuple((name, k.value) for name, k in known.items()), was_read)
         confidence = round(verdict_confidence(known, parts.possible, self.book), 4)
         if self.kind == "jsonl":
-            facts = json.dumps({name: _fact(k) for name, k in known.items()}, ensure_ascii=False)
+            facts = _to_json({name: _fact(k) for name, k in known.items()})
             return f"{parts.before}{confidence!r}{parts.between}{facts}{parts.after}", parts.key
         return f"{parts.before}{confidence:.4f}{parts.after}" if parts.before else "", parts.key
 

@@ -19,11 +19,11 @@ class Ids:
         self.seen: set[int] = set()
         self.again = 0
 
-    def see(self, ids: Sequence[str | None], chunk: Chunk) -> None:
+    def see(self, ids: Sequence[str], chunk: Chunk) -> None:
         """The ids of a chunk that was just answered."""
         if self.on_notice is None or len(self.seen) >= _KEPT:
             return
-        hashes = [hash(i) for i in ids if i is not None]
+        hashes = list(map(hash, ids))
         new = len(set(hashes).difference(self.seen))
         if new < len(hashes):
             if self.again < _NAMED:
@@ -34,7 +34,7 @@ class Ids:
     def see_again(self, chunk: Chunk) -> None:
         """The ids of a chunk whose answers an earlier run wrote."""
         if self.on_notice is not None and len(self.seen) < _KEPT:
-            self.see([row_id for row_id, _ in _placed(chunk)], chunk)
+            self.see([row_id for row_id, _ in _placed(chunk) if row_id is not None], chunk)
 
     def say(self) -> None:
         """The end: how many there were in all, if not each was named, and whether the search was cut short."""

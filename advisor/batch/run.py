@@ -118,8 +118,10 @@ def run(
         chunk, digest, future = waiting[0]
         done = _result(future)
         waiting.popleft()
-        ids.see(done.ids, chunk)
-        data = _joined(done.data, mark.rows) if form == "json" else done.data
+        ids.see(done.own_ids(), chunk)
+        data = done.data(job.lines)
+        if form == "json":
+            data = _joined(data, mark.rows)
         rows, tally = mark.rows + done.rows, add(mark.tally, done.tally)
         mark = Mark(mark.chunks + 1, rows, digest, mark.size + len(data), tally)
         output.write(data, mark)

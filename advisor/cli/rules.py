@@ -47,11 +47,11 @@ def rules_list(
 def rules_show(
     entry_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False, rules: RulesFolder = None
 ) -> None:
-    """One rule as it is written: what it says, why, example, near miss, source, limits. `kind/id` where two kinds share an id."""
+    """One rule as it is written: what it says, why, example, near miss, source, limits; every kind that has the id, or only `kind/id`."""
     found = rulebooks.load(rules).find(entry_id)
     if as_json:
-        kind, entry = found[0]
-        print_json({"kind": kind, **entry})
+        documents = [{"file": kind, **entry} for kind, entry in found]  # not `kind`, which families have themselves
+        print_json(documents if len(documents) > 1 else documents[0])
         return
     for kind, entry in found:
         print(f"{kind}: {entry['id']}")

@@ -11,9 +11,11 @@ import pytest
 
 from advisor import rulebook
 from advisor.ask import FOLLOW_UPS, Question, converse, from_file
-from advisor.engine import possible_verdicts
+from advisor.engine import possible_verdicts, recommend
 from advisor.errors import MissingAnswer, UnknownFact, UnknownValue
-from advisor.scenario import Scenario
+from advisor.facts import establish
+from advisor.reader import read
+from advisor.scenario import Scenario, from_mapping
 from tests.advisor.terminal import Terminal, plain
 from tests.conftest import Run
 
@@ -87,6 +89,29 @@ def test_an_assumption_can_be_overruled() -> None:
     answer = Scripted("allowed", "required")
     _, recommendation = converse(told, BOOK, answer, follow_ups=False, review=lambda known: next(reviews))
     assert answer.asked == ["adaptation_gradients", "task_belief"] and recommendation.verdict == "pearl"
+
+
+def test_dont_know_survives_saving() -> None:
+    """An assumption and a reading that "don't know" took back stay away when the saved scenario is read again."""
+    text = "The arm is trained on thousands of generated objects and in the field meets new objects it has never seen. Its weights are frozen."
+    told = Scenario("s", text)
+    before = establish(told, BOOK, read(text, asking=True))
+    assert before["task_belief"].source == "assumed" and before["adaptation_gradients"].source == "text"
+    reviews = iter(["task_belief", "adaptation_gradients", None])
+    said, recommendation = converse(told, BOOK, Scripted(), follow_ups=False, review=lambda known: next(reviews))
+    assert said.facts == {"task_belief": "unknown", "adaptation_gradients": "unknown"}
+    again = from_mapping({"id": said.id, "description": said.text, "facts": said.facts}, "x", "s.json")
+    assert again.facts == said.facts
+    known = establish(again, BOOK, read(again.text, asking=True))
+    assert recommendation.verdict == recommend(known, BOOK).verdict == "undecided"
+    assert {"task_belief", "adaptation_gradients"}.isdisjoint(known) and known == recommendation.facts
+
+
+def test_dont_know_takes_a_stated_fact_back() -> None:
+    """A fact of the file that "don't know" took back is not saved again."""
+    reviews = iter(["task_belief", None])
+    said, _ = converse(Scenario("s", "", MAML), BOOK, Scripted(), follow_ups=False, review=lambda known: next(reviews))
+    assert said.facts == {name: value for name, value in MAML.items() if name != "task_belief"}
 
 
 def test_a_changed_answer_opens_what_it_makes_open() -> None:
@@ -263,6 +288,18 @@ def test_an_assumption_is_shown_as_one_and_can_be_overruled_at_the_keyboard(tmp_
     assert "Recommended: PEARL" in terminal.answer("s")
     terminal.type("\x04")
     assert "error[end-of-input]" in terminal.rest()
+
+
+def test_dont_know_survives_the_file_that_ask_saves(advisor: Run, tmp_path: Path) -> None:
+    """What `--answers` does not know is saved as such, and `explain` of the saved file reads it from the text no more."""
+    text = "The arm is trained on thousands of generated objects and in the field meets new objects it has never seen. Its weights are frozen."
+    (tmp_path / "s.md").write_text(text)
+    (tmp_path / "a.yaml").write_text("adaptation_gradients: unknown\n")
+    assert json.loads(advisor("explain", "s.md", "--json").stdout)["recommendation"] == "rl2"
+    asked = advisor("ask", "s.md", "--answers", "a.yaml", "--save", "new.yaml", "--json")
+    assert asked.returncode == 0, asked.stderr
+    shown = json.loads(advisor("explain", "new.yaml", "--json").stdout)
+    assert shown["possible"] == json.loads(asked.stdout)["possible"] == ["maml", "rl2"]
 
 
 @pytest.mark.parametrize("after", ["description", "question"])

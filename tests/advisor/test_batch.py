@@ -57,6 +57,18 @@ def test_a_folder_of_everything(advisor: Run, tmp_path: Path) -> None:
     assert "7 record(s) hold an error" in done.stderr
 
 
+def test_unknown_in_a_row(advisor: Run, tmp_path: Path) -> None:
+    """Under `facts`, `unknown` takes back what the text says; a column has one in every row, and there it is an empty cell."""
+    text = "The arm is trained on thousands of generated objects and in the field meets new objects it has never seen. Its weights are frozen."
+    nested: dict[str, object] = {"text": text, "facts": {"adaptation_gradients": "unknown"}}
+    rows = [nested, {"text": text, "adaptation_gradients": "unknown"}, {"facts": {"test_tasks": "unknown"}}]
+    rows += [{"test_tasks": "unknown"}, {**nested, "adaptation_gradients": "allowed"}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    records = [json.loads(line) for line in advisor("classify", "x.jsonl", "--format", "jsonl").stdout.splitlines()]
+    assert [r["recommendation"] for r in records] == ["undecided", "rl2", "undecided", None, "maml"]
+    assert records[0]["possible"] == ["maml", "rl2"] and records[3]["error"]["code"] == "empty-scenario"
+
+
 def test_formats_on_stdout(advisor: Run) -> None:
     """`-` reads JSONL; table, CSV, JSONL, one JSON document and the Markdown summary come out, exit 0 when every row was read."""
     rows = rows_of(3)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from advisor import batch, rulebook
 from advisor.batch.answers import LINES, Classifier, Job, classify_chunk, to_csv_row, to_jsonl
 from advisor.batch.inputs import Cells, Chunk
-from advisor.batch.rows import chunk_rows
+from advisor.batch.rows import Row, chunk_rows
 from advisor.engine import possible_verdicts
 from advisor.errors import AdvisorError
 from advisor.executors import OtherVersion, Version, version
 from advisor.record import Record
+from advisor.scenario import Scenario
 
 BOOK = rulebook.load()
 FAST = {kind: Classifier(BOOK, kind) for kind in LINES}
@@ -37,25 +38,30 @@ def plainly(chunk: Chunk) -> list[Record]:
 def hold_equal(chunk: Chunk) -> None:
     """Every kind of line of a chunk says what the records say."""
     expected = plainly(chunk)
-    lines = FAST["jsonl"].chunk(chunk).data.decode().split("\n")
+    lines = FAST["jsonl"].chunk(chunk).data("jsonl").decode().split("\n")
     assert lines[:-1] == [to_jsonl(r).encode("utf-8", "backslashreplace").decode() for r in expected]
     assert lines[-1] == ""
     for line, record in zip(lines, expected, strict=False):
         assert Record.model_validate_json(line) == record or not record.id.isprintable()
-    table = csv.reader(io.StringIO(FAST["csv"].chunk(chunk).data.decode(), newline=""), strict=True)
+    table = csv.reader(io.StringIO(FAST["csv"].chunk(chunk).data("csv").decode(), newline=""), strict=True)
     assert list(table) == [
         [cell.encode("utf-8", "backslashreplace").decode() for cell in to_csv_row(r)] for r in expected
     ]
-    cells = FAST["cells"].chunk(chunk).data.decode("utf-8").split("\n")[:-1]
+    cells = FAST["cells"].chunk(chunk).data("cells").decode("utf-8").split("\n")[:-1]
     assert [json.loads(line) for line in cells] == [to_csv_row(r) for r in expected]
     done = FAST["none"].chunk(chunk)
-    assert done.data == b"" and done.rows == len(expected) == sum(done.tally.values())
-    for record, row_id in zip(expected, done.ids, strict=True):
-        assert row_id in (None, record.id)
+    assert done.data("none") == b"" and done.rows == len(expected) == sum(done.tally.values())
+    assert done.own_ids() == [r.id for r, row in zip(expected, chunk_rows(chunk), strict=True) if not _placed(row)]
     keys = [key.partition(":") for key in done.tally.elements()]
     assert sorted(k[2] if k[0] == "error" else k[0] for k in keys) == sorted(
         r.error.code if r.error else str(r.recommendation) for r in expected
     )
+
+
+def _placed(row: Row) -> bool:
+    """Whether a row has no id of its own and goes by its file and line."""
+    row_id, where = (row.id, row.where) if isinstance(row, Scenario) else (row[0], row[1].where)
+    return row_id == where
 
 
 def jsonl(rows: list[object]) -> Chunk:
@@ -76,6 +82,7 @@ def test_texts() -> None:
     """Texts, alone and with stated facts, come out as the plain way gives them."""
     rows: list[object] = [{"id": i, "text": text} for i, text in enumerate(TEXTS)]
     rows += [{"description": text, "test_tasks": "shifted", "task_count": 7} for text in TEXTS]
+    rows += [{"text": text, "facts": dict.fromkeys((f.id for f in BOOK.decisive), "unknown")} for text in TEXTS]
     rows += [{"id": "both", "text": TEXTS[0], "facts": {"no_such_fact": "x"}}]
     hold_equal(jsonl(rows))
 

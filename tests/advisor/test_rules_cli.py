@@ -145,10 +145,12 @@ def test_own_rules_are_used_by_ask_and_explain(advisor: Run, own: Path) -> None:
 
 
 def test_show_finds_every_kind(advisor: Run) -> None:
-    """An id that two kinds share shows both entries; `kind/id` shows one, as a document too."""
+    """An id that two kinds share shows both entries, as a list of documents too; `kind/id` shows one."""
     shown = advisor("rules", "show", "maml").stdout
     assert "families: maml" in shown and "verdicts: maml" in shown
-    assert json.loads(advisor("rules", "show", "verdicts/maml", "--json").stdout)["kind"] == "verdicts"
+    both = json.loads(advisor("rules", "show", "maml", "--json").stdout)
+    assert [(entry["file"], entry["id"]) for entry in both] == [("families", "maml"), ("verdicts", "maml")]
+    assert json.loads(advisor("rules", "show", "verdicts/maml", "--json").stdout)["file"] == "verdicts"
 
 
 @pytest.mark.parametrize(
