@@ -40,7 +40,7 @@ def establish(
     }
     for source, stated in (("file", scenario.facts), ("answer", answers or {})):
         for name, value in stated.items():
-            if value == "unknown":
+            if name in book.facts and value == "unknown":
                 known.pop(name, None)
                 continue
             if name not in book.facts or not book.facts[name].accepts(value):

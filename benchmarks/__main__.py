@@ -1,4 +1,4 @@
-"""`python -m benchmarks list` and `python -m benchmarks run CASE [--seeds N] [--budget short|long] [--json]`.
+"""`python -m benchmarks list`, `python -m benchmarks run CASE [--seeds N] [--budget short|long] [--json]` and `python -m benchmarks pages`.
 
 A module here holds one case, with CASE (its name), UNIT and `run(seed) -> dict`, or several, with CASES (name -> unit) and
 `run(case, seed, budget) -> dict`. The result has figure, settings, reference, cpu_seconds and, where there is a peer, peer and ratio.
@@ -12,13 +12,16 @@ import importlib
 import json
 import os
 import pkgutil
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from statistics import mean
 from typing import Any
 
 import benchmarks
+from benchmarks.pages import write as write_pages
 
 
 def cases() -> dict[str, tuple[str, str]]:
@@ -38,7 +41,8 @@ def one_seed(name: str, case: str, seed: int, budget: str) -> dict[str, Any]:
     """What module `name` gives for one seed of the case, in this process; no other module is imported."""
     module = importlib.import_module(f"benchmarks.{name}")
     result: dict[str, Any] = module.run(case, seed, budget) if hasattr(module, "CASES") else module.run(seed)
-    return {**result, "process_cpu_seconds": round(time.process_time(), 2)}
+    # Seconds of shared, busy cores run up to twice as high: how many processes wanted them belongs to the figure.
+    return {**result, "process_cpu_seconds": round(time.process_time(), 2), "load": round(os.getloadavg()[0], 1)}
 
 
 def run(case: str, seeds: int, budget: str) -> dict[str, Any]:
@@ -72,10 +76,16 @@ def run(case: str, seeds: int, budget: str) -> dict[str, Any]:
         "seeds": [r["figure"] for r in results],
         "cpu_seconds": [r["process_cpu_seconds"] for r in results],
         "training_cpu_seconds": [r["cpu_seconds"] for r in results],
+        "load": [r["load"] for r in results],
+        "cores": os.cpu_count(),
         "settings": results[0]["settings"],
         "reference": {name: mean(r["reference"][name] for r in results) for name in reference},
+        "reference_of_seeds": {name: [r["reference"][name] for r in results] for name in reference},
         "peer": peer,
         "ratio": mean(ratios) if ratios else None,
+        "ratios": ratios,
+        "budget": budget,
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
     }
 
 
@@ -84,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
+    commands.add_parser("pages", help="write the pages of the methods in docs/ from the results kept in docs/results/")
     running = commands.add_parser("run")
     running.add_argument("case", nargs="?", help="a name of `list`; without one, every case with --seeds 1")
     running.add_argument("--seeds", type=int, default=5)
@@ -98,6 +109,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "list":
         print("\n".join(cases()))
+    elif options.command == "pages":
+        print("\n".join(str(path) for path in write_pages()))
     elif options.command == "seed":
         print(json.dumps(one_seed(options.module, options.case, options.seed, options.budget)))
     else:

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from advisor.reader.decide import combinations, mass
+from advisor.reader.decide import mass, place_of
 from advisor.reader.evaluate import evaluate
 from advisor.reader.model import CORPUS
 from advisor.reader.propose import believe
@@ -63,16 +63,16 @@ def augrc(points: Curve) -> float:
 def of_reader(texts: list[str], truth: NDArray[np.str_], careful: bool) -> Curve:
     """A reader's surest verdict for each text."""
     table = outcomes()
-    by_verdict = mass(believe(texts, careful).together, table.verdicts)
-    names = np.array(sorted(by_verdict))
-    p = np.stack([by_verdict[name] for name in names], axis=1)
-    return curve(p.max(axis=1), names[p.argmax(axis=1)] == truth)
+    by_verdict = [mass(belief.together, table.by_verdict) for belief in believe(texts, careful)]
+    best = [max(m, key=m.__getitem__) for m in by_verdict]
+    sure = np.array([m[name] for m, name in zip(by_verdict, best, strict=True)])
+    return curve(sure, np.array(best) == truth)
 
 
 def of_whole_texts(corpus: list[dict[str, Any]], texts: list[str], truth: NDArray[np.str_]) -> Curve:
     """TF-IDF of whole texts with one logistic regression over the verdicts, undecided among them."""
     told, table = [row["text"] for row in corpus], outcomes()
-    verdicts = [table.verdicts[combinations()[0].index(row["facts"])] for row in corpus]
+    verdicts = [table.verdicts[place_of(row["facts"])] for row in corpus]
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(told)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=3, sublinear_tf=True).fit(told)
     x, y = (sparse.hstack([words.transform(t), characters.transform(t)]).tocsr() for t in (told, texts))
@@ -90,7 +90,7 @@ def of_keywords(texts: list[str], truth: NDArray[np.str_]) -> Curve:
         for (fact, value), pattern in KEYWORDS.items():
             if fact not in found and re.search(pattern, text, re.IGNORECASE):
                 found[fact] = value
-        verdict = table.verdicts[combinations()[0].index(found)]
+        verdict = table.verdicts[place_of(found)]
         verdicts.append("maml" if verdict == "undecided" else verdict)
         sure.append(0.0 if verdict == "undecided" else 0.5 + 0.1 * len(found))
     return curve(np.array(sure), np.array(verdicts) == truth)
@@ -117,7 +117,7 @@ def main() -> None:
 def labelled_corpus(corpus: list[dict[str, Any]]) -> list[str]:
     """The verdict of each corpus row by the rules, those left open not counted."""
     table = outcomes()
-    found = [table.verdicts[combinations()[0].index(row["facts"])] for row in corpus]
+    found = [table.verdicts[place_of(row["facts"])] for row in corpus]
     return [v for v in found if v != "undecided"]
 
 

@@ -28,8 +28,8 @@ SETTINGS: dict[str, Any] = {
 ITERATIONS = {  # trials of 25 episodes grow from 10
     10: {"short": {"tasks": 256, "iterations": 180}, "long": {"tasks": 256, "iterations": 600}},
     25: {
-        "short": {"tasks": 96, "iterations": 700, "growth": 0.5},
-        "long": {"tasks": 96, "iterations": 2000, "growth": 0.5},
+        "short": {"tasks": 96, "iterations": 1100, "growth": 0.5},
+        "long": {"tasks": 96, "iterations": 3000, "growth": 0.5},
     },
 }
 TEST_TASKS = 4000  # the standard error is then about 0.4 at 10 episodes and 1 at 25

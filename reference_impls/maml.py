@@ -24,7 +24,6 @@ Departures from the paper, marked by number at the line:
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from .saving import resume_training, save_training
+from .saving import Scalars, resume_training, save_training
 from .tasks.navigation import Navigation
 
 Params = dict[str, Tensor]
@@ -222,7 +221,7 @@ def collect(params: Params, config: Config, family: Any, tasks: Tensor, generato
 
 # loss -----------------------------------------------------------------------------------------------------------------
 def inner_loss(params: Params, batch: Batch) -> Tensor:
-    """Policy-gradient loss of one task: its gradient is the sampled gradient of Finn et al. 2017, eq. (4)."""
+    """Policy-gradient loss of one task: its gradient is the sampled one of Finn et al. 2017, section "Reinforcement Learning"."""
     return -(log_prob(params, batch.observations, batch.actions) * batch.advantages).sum() / batch.alive.sum()
 
 
@@ -234,7 +233,7 @@ def outer_loss(params: Params, batch: Batch, clip: float) -> Tensor:
 
 
 def adapt(params: Params, batch: Any, loss: Loss, step_size: float, first_order: bool = False) -> Params:
-    """One inner step of one task: theta' = theta - alpha grad loss(theta)  (Finn et al. 2017, Alg. 3, line 7).
+    """One inner step of one task: theta' = theta - alpha grad loss(theta)  (Finn et al. 2017, Alg. 3, the adapted parameters).
 
     `log_std`, where there is one, stays (5), and so do the factors of alpha (8).
     """
@@ -249,7 +248,7 @@ def meta_objective(params: Params, support: Sequence[Any], queries: Sequence[Any
                    first_order: bool) -> Tensor:
     """Mean over tasks of the outer loss after one inner step on each batch of `support`, differentiable in theta.
 
-    The objective of Finn et al. 2017, section 2.2, for any losses of one task. Every tensor in `support` and `queries` has a leading
+    The meta-objective of Finn et al. 2017, for any losses of one task. Every tensor in `support` and `queries` has a leading
     task axis; each step has the query for the loss after it (7), and without any step the query is for theta itself.
     """
 
@@ -265,7 +264,7 @@ def meta_objective(params: Params, support: Sequence[Any], queries: Sequence[Any
 
 # update ---------------------------------------------------------------------------------------------------------------
 def meta_update(params: Params, optimizer: torch.optim.Optimizer, batches: Sequence[Batch], config: Config) -> None:
-    """Take `outer_epochs` steps (Finn et al. 2017, eq. (1)), in place; `batches` as played before and after each inner step."""
+    """Take `outer_epochs` steps (the meta-update of Finn et al. 2017, Alg. 3), in place; `batches` as played around each inner step."""
     outer = partial(outer_loss, clip=config.clip)
     support, queries = batches[:-1], batches[1:] or batches
     for _ in range(config.outer_epochs):
@@ -365,13 +364,14 @@ def main() -> None:
     parser.add_argument("--test-steps", type=int, default=3, help="gradient steps on each of them (3)")
     parser.add_argument("--json", action="store_true", help="print in one line")
     parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
-    parser.add_argument("--log", default=os.devnull, help="file that gets a line of JSON after each iteration")
+    parser.add_argument("--log", help="file that gets a line of JSON after each iteration")
+    parser.add_argument("--tensorboard", help="folder that gets events for TensorBoard after each iteration")
     options = vars(parser.parse_args())
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     try:
         config, family = Config(**{name: options[name] for name in (*names, "first_order", "learn_step_sizes")}), Navigation()
-        with open(options["log"], "a") as log:
-            write = lambda i, n, figure: print(json.dumps({"iteration": i, "return": figure}), file=log)  # noqa: E731
+        with Scalars(options["log"], options["tensorboard"]) as scalars:
+            write = lambda i, n, figure: scalars.write(i, **{"return": figure})  # noqa: E731
             trained = train(config, family, write, checkpoint=options["checkpoint"])
     except (ValueError, OSError) as error:
         parser.error(str(error))

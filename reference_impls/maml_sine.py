@@ -18,7 +18,6 @@ Departures from the paper, marked by number at the line:
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from .saving import resume_training, save_training
+from .saving import Scalars, resume_training, save_training
 from .tasks.sine import Sine
 
 Params = dict[str, Tensor]
@@ -97,7 +96,7 @@ def squared_error(params: Params, points: Points) -> Tensor:
 
 
 def adapt(params: Params, points: Points, step_size: float, first_order: bool = False) -> Params:
-    """One inner step of one task: theta' = theta - alpha grad loss(theta)  (Finn et al. 2017, Alg. 2, line 6)."""
+    """One inner step of one task: theta' = theta - alpha grad loss(theta)  (Finn et al. 2017, Alg. 2, lines 6 and 7)."""
     gradient, adapted = grad(squared_error)(params, points), dict(params)
     for name in [name for name in params if not name.startswith("rate_")]:
         step = gradient[name].detach() if first_order else gradient[name]
@@ -106,7 +105,7 @@ def adapt(params: Params, points: Points, step_size: float, first_order: bool = 
 
 
 def meta_objective(params: Params, support: Points, query: Points, config: Config) -> Tensor:
-    """Mean error on `query` after the inner steps on `support`, a scalar differentiable in theta (Finn et al. 2017, section 2.2)."""
+    """Mean error on `query` after the inner steps on `support`, a scalar differentiable in theta (Finn et al. 2017, Alg. 2, line 10)."""
 
     def task_loss(support: Points, query: Points) -> Tensor:
         adapted, losses = params, []
@@ -120,7 +119,7 @@ def meta_objective(params: Params, support: Points, query: Points, config: Confi
 
 # update ---------------------------------------------------------------------------------------------------------------
 def meta_update(params: Params, optimizer: torch.optim.Optimizer, support: Points, query: Points, config: Config, done: float) -> float:
-    """One outer step (Finn et al. 2017, eq. (1)), in place, with the share `done` of the run behind; the meta-objective before it."""
+    """One outer step (Finn et al. 2017, Alg. 2, line 10), in place, with the share `done` of the run behind; the meta-objective before it."""
     for group in optimizer.param_groups:
         group["lr"] = group["share"] * config.outer_rate * (1 - 0.9 * done)  # (2)
     loss = meta_objective(params, support, query, config)
@@ -188,15 +187,16 @@ def main() -> None:
     parser.add_argument("--test-steps", type=int, default=10, help="gradient steps on each of them (10)")
     parser.add_argument("--json", action="store_true", help="print in one line")
     parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
-    parser.add_argument("--log", default=os.devnull, help="file that gets a line of JSON after each iteration")
+    parser.add_argument("--log", help="file that gets a line of JSON after each iteration")
+    parser.add_argument("--tensorboard", help="folder that gets events for TensorBoard after each iteration")
     options = vars(parser.parse_args())
     torch.set_num_threads(1)  # the tensors are small: more threads cost more than they give
     family = Sine()
     try:
         switches = {"first_order": options["first_order"], "learn_step_sizes": not options["fixed_step_sizes"]}
         config = Config(**{name: options[name] for name in names}, **switches)
-        with open(options["log"], "a") as log:
-            write = lambda i, n, figure: print(json.dumps({"iteration": i, "error": figure}), file=log)  # noqa: E731
+        with Scalars(options["log"], options["tensorboard"]) as scalars:
+            write = lambda i, n, figure: scalars.write(i, error=figure)  # noqa: E731
             trained = train(config, family, write, checkpoint=options["checkpoint"])
     except (ValueError, OSError) as error:
         parser.error(str(error))

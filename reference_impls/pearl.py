@@ -16,7 +16,9 @@ Departures from the paper. In brackets: what the paper's way gave against ours, 
     [dense, episode 4, not centred: -8.0 against -6.8]
 (5) A hidden task out of a list (`family.discrete`, here a diagnosis) has a categorical z. The product of its factors is
     then Bayes' rule itself; the encoder learns from the hidden condition, known in training, and Q-learning
-    (van Hasselt et al. 2016) acts on the whole belief after every transition, not on a sample of it. [not measured]
+    (van Hasselt et al. 2016) acts on the whole belief after every transition, not on a sample of it. With
+    `averaged` the target critic acts in the end: a running mean, less noisy than the last step.
+    [diagnosis, 60 and 120 iterations: 0.901 and 0.961 of the optimum with, 0.935 and 0.954 without]
 (6) Sparse rewards: (a) training begins with episodes of one random action each, and one of these that was rewarded is
     added to most contexts; (b) a belief before the first reward is trained to cover the belief after the whole context,
     as in neural processes (Garnelo et al. 2018), since transitions without reward would narrow it all the same; (c) the
@@ -38,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .off_policy import Actor, Replay, Transitions, TwinCritic, bootstrap_target, mlp, rewarded_episodes
-from .saving import resume_training, save_training
+from .saving import Scalars, resume_training, save_training
 from .tasks.diagnosis import Diagnosis
 from .tasks.semicircle import Semicircle
 
@@ -64,14 +66,15 @@ class Config:
     target_rate: float = 0.02  # tau of the target critic, per gradient step (paper: 0.005)
     reward_scale: float = 5.0  # for the critic; its size against `temperature` is what counts (paper: 5 to 100)
     temperature: float = 0.1  # alpha, the weight of the policy's entropy
-    kl_weight: float = 0.1  # beta of eq. (1) (paper: 0.1 to 1); 0.3 here can switch a latent dimension off for good
+    kl_weight: float = 0.1  # beta, of the KL term (paper: 0.1 to 1); 0.3 here can switch a latent dimension off for good
     context_scale: float = 3.0  # transitions are multiplied by it before the encoder, to bring steps of 0.1 near 1
     exploration: float = 0.3  # discrete only: chance of a random action while collecting
     wander_episodes: int = 0  # sparse only: per task, before the first iteration, one random action each, held
     hint_share: float = 0.85  # sparse only: share of contexts to which a rewarded one of these is added
     calibration_weight: float = 1.0  # sparse only: of the term that widens a belief until what comes later lies in it
+    averaged: bool = False  # discrete only: the target critic, a running mean of the critic, acts in the end
     learned_prior: bool = False  # sparse: the prior's mean and variance are learned, else it is N(0, I)
-    deterministic: bool = False  # z is the mean of the belief, in training and at test (paper, section 6.3, ablation)
+    deterministic: bool = False  # z is the mean of the belief, in training and at test (the paper's ablation)
 
     @classmethod
     def for_family(cls, family: Family, **changes: float) -> "Config":
@@ -165,7 +168,7 @@ def rollout(networks: Networks, family: Family, tasks: Tensor, natural: Tensor, 
     `held` (n, action): this action at every step instead.
     """
     encoder, steps, random = networks.encoder, [], {"generator": generator, "device": tasks.device}
-    z = encoder.sample(natural, generator)  # (n, latent), kept: posterior sampling (paper, section 4.2)
+    z = encoder.sample(natural, generator)  # (n, latent), kept: the paper's posterior sampling
     state, valid = family.reset(tasks), torch.ones(len(tasks), dtype=torch.bool, device=tasks.device)
     for _ in range(family.horizon):  # reaching the horizon truncates; only `terminated` ends a task
         observation = family.observe(state)  # (n, obs)
@@ -219,20 +222,20 @@ def sac_loss(networks: Networks, target: nn.Module, batch: Transitions, recent: 
         after = encoder.moments(natural)
         surprise = gaussian_kl(*(moment.detach() for moment in after), *before) * hint.valid[:, 0]
         kl = config.kl_weight * gaussian_kl(*after, *encoder.moments(prior)) + config.calibration_weight * surprise
-    z = encoder.sample(natural, generator)  # (task, latent); section 4.1, departure (1)
+    z = encoder.sample(natural, generator)  # (task, latent); departure (1)
     flat_z = z.repeat_interleave(rows, dim=0)  # (task * row, latent)
     s, a, r, s_next, terminated, valid = (x.flatten(0, 1) for x in batch)  # (task * row, ...) each
-    detached = flat_z.detach()  # z-bar of section 5.1: neither the target nor the actor trains the encoder
+    detached = flat_z.detach()  # z-bar of the paper: neither the target nor the actor trains the encoder
     with torch.no_grad():
         a_next, log_pi = actor(torch.cat([s_next, detached], dim=-1), generator)
         value = target(torch.cat([s_next, detached, a_next], dim=-1)).amin(dim=0) - config.temperature * log_pi
         goal = bootstrap_target(config.reward_scale * r, terminated, value, config.discount)  # departure (2)
     q = critic(torch.cat([s, flat_z, a], dim=-1))  # (critic, task * row)
-    critic_loss = ((q - goal) ** 2 * valid).mean(dim=1).sum()  # L_critic of section 5.1
+    critic_loss = ((q - goal) ** 2 * valid).mean(dim=1).sum()  # L_critic of the paper
     a_new, log_pi = actor(torch.cat([s, detached], dim=-1), generator)
     q_new = critic(torch.cat([s, detached, a_new], dim=-1)).amin(dim=0)
-    actor_loss = ((config.temperature * log_pi - q_new) * valid).mean()  # L_actor of section 5.1, up to a constant
-    return critic_loss + kl.mean(), actor_loss  # eq. (1)
+    actor_loss = ((config.temperature * log_pi - q_new) * valid).mean()  # L_actor of the paper, up to a constant
+    return critic_loss + kl.mean(), actor_loss  # the variational objective
 
 
 def q_loss(networks: Networks, target: nn.Module, batch: Transitions, condition: Tensor, config: Config) -> Tensor:
@@ -287,10 +290,10 @@ def evaluate(trained: Trained, config: Config, family: Family, tasks: Tensor, se
 
 # Train ----------------------------------------------------------------------------------------------------------------
 def train(config: Config, family: Family, progress: Callable[[int, int, float], None] | None = None, *,
-          device: str = "cpu", checkpoint: Path | None = None, log: Path | None = None) -> Trained:
+          device: str = "cpu", checkpoint: Path | None = None, log: Scalars | None = None) -> Trained:
     """Meta-train on tasks of the family (paper, Algorithm 1).
 
-    After each iteration `progress` hears (done, total, return), the file `log` gets a line of scalars, JSON, and
+    After each iteration `progress` hears (done, total, return), `log` gets the scalars, and the file
     `checkpoint` the whole state; where that exists, training goes on from it, bit for bit. ValueError if its settings
     are others, OSError where a file cannot be written.
     """
@@ -335,7 +338,7 @@ def train(config: Config, family: Family, progress: Callable[[int, int, float], 
                 batch = buffer.select(chosen, rows)._replace(reward=reward[chosen.unsqueeze(1), rows])
                 hint = None if config.wander_episodes == 0 else rewarded_episodes(
                     buffer, chosen, config.wander_episodes, family.horizon, config.hint_share, generator)
-                context = recent.select(chosen)  # S_c, the sampler of contexts: the latest trial (paper, section 5)
+                context = recent.select(chosen)  # S_c, the sampler of contexts: the latest trial (paper, "Off-Policy Meta-RL")
                 losses = [*sac_loss(networks, target, batch, context, hint, family.horizon, config, generator)]
             slower = 1.0 - 0.9 * share if family.discrete else 1.0  # an end of noisy Q-values is averaged away
             update(networks, target, adam, losses, config.target_rate * slower)
@@ -344,11 +347,11 @@ def train(config: Config, family: Family, progress: Callable[[int, int, float], 
             progress(iteration + 1, config.iterations, now)
         if log:
             scalars = dict(zip(("critic_loss", "actor_loss"), (loss.item() for loss in losses), strict=False))
-            scalars |= {"iteration": iteration + 1, "env_steps": int(replay.rows) * len(tasks), "return": now}
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(scalars) + "\n")
+            log.write(iteration + 1, env_steps=int(replay.rows) * len(tasks), **scalars, **{"return": now})
         if checkpoint:
             save_training(checkpoint, state, adam, generator, iteration + 1, settings)
+    if config.averaged:  # departure (5)
+        networks.critic.load_state_dict(target.state_dict())
     each = (replay.reward * replay.valid).unflatten(1, (-1, family.horizon)).sum(dim=-1).mean(dim=0)  # (episode,)
     return Trained(networks, tuple(each[first:][per_iteration - 1 :: per_iteration].tolist()))
 
@@ -368,16 +371,18 @@ def main(arguments: list[str] | None = None) -> None:
     add("--device", default="cpu", help="cpu or cuda")
     add("--save", type=Path, help="checkpoint, written after every iteration; training goes on from it if it is there")
     add("--log", type=Path, help="file to which the scalars of every iteration are added, a JSON object a line")
-    add("--json", action="store_true", help="one JSON document instead of text")
+    add("--tensorboard", type=Path, help="folder that gets events for TensorBoard after each iteration")
+    add("--json", action="store_true", help="print in one line")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the networks are too small to be worth a second thread
     family = FAMILIES[options.family]
-    length = {"iterations": options.iterations} if options.iterations else {}
-    config = Config.for_family(family, seed=options.seed, **length)
-
-    start = time.process_time()
-    trained = train(config, family, device=options.device, checkpoint=options.save, log=options.log)
-    seconds = time.process_time() - start
+    config = Config.for_family(family, seed=options.seed, **({"iterations": options.iterations} if options.iterations else {}))
+    try:
+        with Scalars(options.log, options.tensorboard) as log:
+            trained = train(config, family, device=options.device, checkpoint=options.save, log=log)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    seconds = time.process_time()
     generator = torch.Generator(options.device).manual_seed(10_000 + config.seed)  # held-out tasks
     tasks = family.sample(options.test_tasks, generator)
     episodes, greedy = (10, False) if options.family == "sparse" else (4, True)  # misses call for varied attempts
@@ -388,12 +393,7 @@ def main(arguments: list[str] | None = None) -> None:
         "oracle": float(family.oracle_return(tasks, generator).mean()),  # of the diagnosis: the exact Bayes optimum
         "cpu_seconds": seconds,
     }
-    if options.json:
-        print(json.dumps({"family": options.family, **result, "settings": asdict(config)}, indent=2))
-        return
-    print(f"{options.family}, {options.test_tasks} held-out tasks:")
-    for name, figure in result.items():
-        print(f"  {name:<12}", *(f"{number:8.3f}" for number in torch.tensor(figure).flatten().tolist()))
+    print(json.dumps({"family": options.family, **result, "settings": asdict(config)}, indent=None if options.json else 2))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ Departures from the paper:
 5. Every weight matrix of the core is drawn orthogonal with gain sqrt(2), that of the keys with 1, the policy layer with 0.1; the values
    begin as the events themselves (identity), and what is looked up is read on a logarithmic scale.
 6. Trials may be short at first and grow to their full length (`growth`): a long one costs as much as many short ones.
+7. Option `privileged`: in training the critic is shown the task, and the agent learns from mean rewards where the family knows them
+   (asymmetric actor-critic, Pinto et al. 2018). It takes luck out of the advantages; the policy sees none of it, then or later.
+8. Option `teacher`: for a share of the run a teacher says what it would do where the agent stands (DAgger, Ross et al. 2011, with the
+   agent alone at play). That is imitation, not reinforcement learning.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +34,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .saving import load_state, resume_training, save_state, save_training
+from .saving import Scalars, resume_training, save_training
 from .tasks.bandit import Bandit
 
 Family = Bandit  # any family with the same attributes and methods will do: tasks/__init__.py lists them
@@ -57,6 +60,8 @@ class Config:
     entropy: float = 0.1  # bonus per nat, decayed in a straight line to zero over 70 % of the run
     value_weight: float = 0.02  # of the critic's squared error in the loss
     gradient_clip: float = 1.0  # largest norm of the gradient
+    privileged: bool = False  # training only: mean rewards, and a critic that is shown the task
+    teacher: float = 0.0  # share of the run, from its start, that imitates the family's teacher instead
     reward_shift: float = 0.0  # taken off every reward before the agent sees or learns from it; for episodes of fixed length only
     reward_scale: float = 1.0  # rewards are multiplied by it afterwards
     device: str = "cpu"  # where tasks, agent and memory live, as torch names it
@@ -98,8 +103,7 @@ class GRUCore(nn.Module):
 class AttentionCore(nn.Module):
     """Linear attention (Katharopoulos et al. 2020) without feature map and denominator, so that it can count: a sum of value x key.
 
-    A step is stored under where it was taken and looked up by where the agent stands, both through one embedding. At first that is
-    orthogonal and the values are the events themselves: what was done, how it paid. So equal events in equal places add up.
+    A step is stored under where it was taken, looked up by where the agent stands; equal events in equal places add up (5).
     """
 
     def __init__(self, observation: int, inputs: int, config: Config) -> None:
@@ -125,8 +129,8 @@ class AttentionCore(nn.Module):
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Input (task, input) and hidden (task, value, key) to output (task, hidden + value) and the next hidden."""
         key, query, value = self.project(x)
-        hidden = hidden + value.unsqueeze(-1) * key.unsqueeze(-2)  # Katharopoulos et al. 2020, eq. (18)
-        found = (hidden @ query.unsqueeze(-1)).squeeze(-1)  # (task, value); eq. (20) without its denominator
+        hidden = hidden + value.unsqueeze(-1) * key.unsqueeze(-2)  # Katharopoulos et al. 2020, their recurrent form
+        found = (hidden @ query.unsqueeze(-1)).squeeze(-1)  # (task, value); the same, without its denominator
         return self.output(found, x), hidden
 
     def sequence(self, x: Tensor) -> Tensor:
@@ -145,8 +149,11 @@ class Agent(nn.Module):
         self.past_size = family.observation_size + 2 * family.action_size + 2
         inputs = family.observation_size + self.past_size
         self.core = (GRUCore if config.core == "gru" else AttentionCore)(family.observation_size, inputs, config)
-        self.policy = nn.Linear(self.core.output_size + family.observation_size, family.action_size)
-        self.critic = nn.Linear(self.core.output_size + family.observation_size, 1)
+        features = self.core.output_size + family.observation_size
+        self.policy = nn.Linear(features, family.action_size)
+        self.shown = family.sample(1, torch.Generator()).shape[-1] if config.privileged else 0  # numbers of a task, for the critic (7)
+        layers = nn.Linear(features + self.shown, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 1)
+        self.critic = nn.Sequential(*layers) if self.shown else nn.Linear(features, 1)
         self.log_std = nn.Parameter(torch.zeros(family.action_size))  # of continuous actions
         for p in self.core.parameters():  # at PyTorch's own, smaller weights tasks look alike for long
             nn.init.orthogonal_(p, 2**0.5) if p.dim() > 1 else nn.init.zeros_(p)
@@ -167,22 +174,22 @@ class Agent(nn.Module):
         reward = reward.unsqueeze(-1)
         return torch.cat([taken, taken * reward, reward, done.to(reward.dtype).unsqueeze(-1), observation], -1)
 
-    def heads(self, output: Tensor, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Core output (..., hidden), observation (..., obs) to policy (..., action), logits or means, and value (...,)."""
-        y = torch.cat([output, observation], -1)
-        return self.policy(y), self.critic(y).squeeze(-1)
+    def value(self, features: Tensor, tasks: Tensor) -> Tensor:
+        """Critic's value (..., task) of features (..., task, feature) in tasks (task, parameter), which only a privileged one is shown."""
+        if self.shown:
+            features = torch.cat([features, tasks.expand(*features.shape[:-1], -1)], -1)
+        return self.critic(features).squeeze(-1)
 
-    def step(self, observation: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of all tasks: policy (task, action), value (task,) and the next state of the core."""
+    def step(self, observation: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """One step of all tasks: what the heads are given (task, feature) and the next state of the core."""
         output, hidden = self.core.step(torch.cat([memory.past, observation], -1), memory.hidden)
-        return *self.heads(output, observation), hidden
+        return torch.cat([output, observation], -1), hidden
 
-    def sequence(self, observation: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole trials, (step, task, ...), from cleared memory: policy (step, task, action) and value (step, task)."""
+    def sequence(self, observation: Tensor, past: Tensor) -> Tensor:
+        """Whole trials (step, task, ...) from cleared memory to features (step, task, feature); without memory each step is a trial."""
         x = torch.cat([past, observation], -1)
-        # Without memory every step is a trial of its own, of one step.
         output = self.core.sequence(x) if self.memory else self.core.sequence(x.flatten(0, 1)[None]).view(*x.shape[:2], -1)
-        return self.heads(output, observation)
+        return torch.cat([output, observation], -1)
 
     def act(self, policy: Tensor, generator: torch.Generator, greedy: bool) -> Tensor:
         """Draw an action for each row of `policy` (task, action), or take the likeliest one."""
@@ -210,12 +217,14 @@ class Rollout:
     past: Tensor  # (step, task, past): the memory's other input
     action: Tensor  # (step, task) long, or (step, task, action)
     reward: Tensor  # (step, task), as drawn and scaled
+    credit: Tensor  # (step, task), what is learned from: the same, or if privileged its mean
     terminated: Tensor  # (step, task): the task ended the episode
     truncated: Tensor  # (step, task): the time limit cut it off
     alive: Tensor  # (step, task)
     last: Tensor  # (step, task): last step of the trial
     after: Tensor  # (task,): value of what a cut-off last episode had left, 0 where it terminated
     returns: Tensor  # (task, episode): undiscounted, unscaled; of mean rewards where the family knows them
+    tasks: Tensor  # (task, parameter)
 
 
 @torch.no_grad()
@@ -237,26 +246,28 @@ def rollout(agent: Agent, config: Config, family: Family, tasks: Tensor, generat
         if forget or not agent.memory:
             memory = agent.clear(n)
         observation = family.observe(state)
-        policy, _, hidden = agent.step(observation, memory)
-        action = agent.act(policy, generator, greedy)
-        known = None if mean_reward is None else mean_reward(tasks, state, action)
+        features, hidden = agent.step(observation, memory)
+        action = agent.act(agent.policy(features), generator, greedy)
+        expected = None if mean_reward is None else mean_reward(tasks, state, action)
         state, reward, terminated = family.step(tasks, state, action, generator)
         time_in_episode = time_in_episode + 1
         truncated = (time_in_episode >= family.horizon) & ~terminated
         done = terminated | truncated
-        returns.scatter_add_(1, episode[:, None], (reward if known is None else known)[:, None])
-        reward = (reward - config.reward_shift) * config.reward_scale
-        rows.append((observation, memory.past, action, reward, terminated & alive, truncated & alive, alive,
-                     done & (episode == config.episodes - 1)))  # fmt: skip
+        expected = reward if expected is None else expected
+        returns.scatter_add_(1, episode[:, None], expected[:, None])
+        reward, expected = ((r - config.reward_shift) * config.reward_scale for r in (reward, expected))
+        rows.append((observation, memory.past, action, reward, expected if agent.shown else reward, terminated & alive, truncated & alive,
+                     alive, done & (episode == config.episodes - 1)))  # fmt: skip
         memory = Memory(hidden, agent.remember(observation, action, reward, done))
-        cut = rows[-1][7] & truncated
+        cut = rows[-1][-1] & truncated
         if cut.any():  # the time limit is none of the task's: what would have come counts
-            after = torch.where(cut, agent.step(family.observe(state), memory if agent.memory else agent.clear(n))[1], after)
+            features, _ = agent.step(family.observe(state), memory if agent.memory else agent.clear(n))
+            after = torch.where(cut, agent.value(features, tasks), after)
         episode = torch.where(alive & done, episode + 1, episode)
         time_in_episode = torch.where(done, 0, time_in_episode)
         state = torch.where(done[:, None], family.reset(tasks), state)  # a new episode of the same task: memory stays
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
-    return Rollout(*columns, after, returns[:, : config.episodes])
+    return Rollout(*columns, after, returns[:, : config.episodes], tasks)
 
 
 # Loss
@@ -276,12 +287,15 @@ def advantages(reward: Tensor, value: Tensor, last: Tensor, after: Tensor, disco
     return result
 
 
-def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float) -> Tensor:
-    """Advantage actor-critic loss, a scalar, over the steps that belong to a trial."""
-    policy, value = agent.sequence(batch.observation, batch.past)
-    log_prob, entropy = agent.log_prob_and_entropy(policy, batch.action)  # (step, task)
+def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float, told: Tensor | None = None) -> Tensor:
+    """Advantage actor-critic loss, a scalar, over the steps of a trial; with `told`, actions of a teacher as in the batch, imitation's."""
+    features = agent.sequence(batch.observation, batch.past)
+    log_prob, entropy = agent.log_prob_and_entropy(agent.policy(features), batch.action if told is None else told)  # (step, task) each
+    if told is not None:
+        return -(log_prob * batch.alive).sum() / batch.alive.sum()  # (8)
+    value = agent.value(features, batch.tasks)  # (step, task)
     baseline = value.detach()
-    advantage = advantages(batch.reward, baseline, batch.last, batch.after, config.discount, config.gae_lambda)
+    advantage = advantages(batch.credit, baseline, batch.last, batch.after, config.discount, config.gae_lambda)
     alive = batch.alive.to(value.dtype)
     centre = (advantage * alive).sum() / alive.sum()
     spread = (((advantage - centre) ** 2 * alive).sum() / alive.sum()).sqrt() + 1e-8
@@ -291,19 +305,18 @@ def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float) ->
 
 
 # Update
-def update(agent: Agent, optimizer: torch.optim.Optimizer, config: Config, batch: Rollout, done: float) -> None:
-    """One gradient step; `done` is the share of the run that lies behind, from 0 to 1."""
+def update(agent: Agent, optimizer: torch.optim.Optimizer, config: Config, batch: Rollout, done: float, told: Tensor | None = None) -> None:
+    """One gradient step, on the teacher's actions if `told`; `done` is the share of the run that lies behind, from 0 to 1."""
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * (1 - 0.95 * done)
     optimizer.zero_grad()
-    loss(agent, config, batch, config.entropy * max(0.0, 1 - done / 0.7)).backward()
+    loss(agent, config, batch, config.entropy * max(0.0, 1 - done / 0.7), told).backward()
     nn.utils.clip_grad_norm_(agent.parameters(), config.gradient_clip)
     optimizer.step()
 
 
 # Adapt at test time
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """The outcome of `train`."""
     agent: Agent
 
@@ -333,34 +346,20 @@ def train(config: Config, family: Family, progress: Callable[[int, int, float], 
         torch.manual_seed(config.seed)
         agent = Agent(config, family).to(config.device)
     # 0.98 and not 0.999: the squares of the first, large critic errors have to be forgotten within tens of steps.
-    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.Adam(agent.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
     begin = resume_training(checkpoint, agent, optimizer, generator, asdict(config)) if checkpoint else 0
     for i in range(begin, config.iterations):
         done = i / config.iterations
         grown = 1.0 if done >= config.growth else done / config.growth
         trial = replace(config, episodes=max(min(10, config.episodes), round(grown * config.episodes)))
         batch = rollout(agent, trial, family, family.sample(config.tasks, generator), generator)
-        update(agent, optimizer, config, batch, done)
+        told = family.teacher(batch.action, batch.reward) if done < config.teacher else None
+        update(agent, optimizer, config, batch, done, told)
         if checkpoint and ((i + 1) % every == 0 or i + 1 == config.iterations):
             save_training(checkpoint, agent, optimizer, generator, i + 1, asdict(config))
         if progress is not None:
             progress(i + 1, config.iterations, batch.returns.mean().item())
     return Trained(agent)
-
-
-# Save and load
-def save(path: str, trained: Trained, config: Config) -> None:
-    """Write the agent and its settings to `path`, a safetensors file."""
-    save_state(path, trained.agent.state_dict(), asdict(config))
-
-
-def load(path: str, family: Family) -> tuple[Trained, Config]:
-    """Agent and settings that `save` wrote. Raises OSError or ValueError without such a file; RuntimeError for another family's."""
-    tensors, settings = load_state(path)
-    config = Config(**settings)
-    agent = Agent(config, family).to(config.device)
-    agent.load_state_dict(tensors)
-    return Trained(agent), config
 
 
 # Main
@@ -371,18 +370,20 @@ def main() -> None:
     parser.add_argument("--pulls", type=int, default=10, help="episodes per trial, at most 20")
     parser.add_argument("--json", action="store_true", help="print in one line")
     parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
-    parser.add_argument("--log", default=os.devnull, help="file that gets a line of JSON after each iteration")
-    names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy", "device")
+    parser.add_argument("--log", help="file that gets a line of JSON after each iteration")
+    parser.add_argument("--tensorboard", help="folder that gets events for TensorBoard after each iteration")
+    names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy", "teacher", "device")
     for name in names:
         parser.add_argument("--" + name.replace("_", "-"), type=type(getattr(Config, name)), default=getattr(Config, name))
+    parser.add_argument("--privileged", action="store_true", help="in training show the critic the task")
     options = vars(parser.parse_args())
     torch.set_num_threads(1)
     try:
         family = Bandit(options["arms"], options["pulls"])
-        config = Config(episodes=family.pulls, **{name: options[name] for name in names})
+        config = Config(episodes=family.pulls, privileged=options["privileged"], **{name: options[name] for name in names})
         result = {"optimum": family.bayes_optimum()}
-        with open(options["log"], "a") as log:
-            write = lambda i, n, mean: print(json.dumps({"iteration": i, "episode_return": mean}), file=log)  # noqa: E731
+        with Scalars(options["log"], options["tensorboard"]) as scalars:
+            write = lambda i, n, mean: scalars.write(i, episode_return=mean)  # noqa: E731
             trained = train(config, family, write, checkpoint=options["checkpoint"])
     except (ValueError, OSError) as error:
         parser.error(str(error))

@@ -1,14 +1,16 @@
-"""State of a training on disk: tensors and plain JSON data in one safetensors file, with nothing in it that can run.
+"""What a training leaves on disk: its state, and the scalars of each iteration.
 
-safetensors keeps only the tensors' names, types, shapes and bytes, and a header of strings; the JSON data stand there.
+The state is tensors and plain JSON data in one safetensors file, with nothing in it that can run: safetensors keeps only the tensors'
+names, types, shapes and bytes, and a header of strings; the JSON data stand there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import safe_open
@@ -96,3 +98,35 @@ def resume_training(
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Those tensors whose name begins with `prefix`, by the rest of their name."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+class Scalars:
+    """Writes named numbers of each iteration: as lines of JSON at the end of the file `log`, as TensorBoard events in the folder
+    `tensorboard`, or as neither. To be used in a `with` block. OSError where the file cannot be written, ValueError without TensorBoard.
+    """
+
+    def __init__(self, log: str | os.PathLike[str] | None = None, tensorboard: str | os.PathLike[str] | None = None) -> None:
+        self._open, self._log, self._events = ExitStack(), None, None
+        if tensorboard is not None:
+            try:  # it loads only where the package tensorboard is installed
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError("events for TensorBoard need its package: pip install tensorboard, or the extra of that name") from error
+            self._events = self._open.enter_context(SummaryWriter(str(tensorboard)))
+        if log is not None:
+            self._log = self._open.enter_context(open(log, "a", encoding="utf-8"))
+
+    def write(self, iteration: int, **scalars: float) -> None:
+        """Add the numbers of one iteration."""
+        if self._log is not None:
+            self._log.write(json.dumps({"iteration": iteration, **scalars}) + "\n")
+            self._log.flush()  # to be read while the training goes on, and whole if it is killed
+        if self._events is not None:
+            for name, value in scalars.items():
+                self._events.add_scalar(name, value, iteration)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()

@@ -17,7 +17,7 @@ from .. import rulebook as rulebooks
 from .. import scenario as scenarios
 from ..errors import AdvisorError, BadScenario, CannotWrite, Stopped, quoted
 from ..scenario import Scenario
-from .common import AsJson, RulesFolder, check_family, open_console, print_json, understand
+from .common import AsJson, ReaderName, RulesFolder, check_family, open_console, print_json, understand
 
 MARK = '<meta name="generator" content="advisor fit">'  # in every page of `fit`
 
@@ -38,6 +38,7 @@ def fit(
         Path | None, typer.Option(metavar="DIR", help="Keep each training's outcome in this folder.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder of --run.")] = False,
+    reader: ReaderName = "careful",
     as_json: AsJson = False,
     rules: RulesFolder = None,
 ) -> None:
@@ -57,7 +58,7 @@ def fit(
     else:
         told = scenarios.load(scenario)
     check_family(family, book)
-    recommendation = understand(told, book)
+    recommendation = understand(told, book, reader=reader)
     console = open_console(stderr=as_json)
     if env is not None:
         sys.path.insert(0, os.getcwd())  # a module that lies beside the user; an installed command doesn't look there
@@ -78,6 +79,7 @@ def fit(
         )
     options = ["--budget", budget, *(["--seeds", str(seeds)] if seeds else [])]
     options += [*(["--env", env] if env else []), *(["--horizon", str(horizon)] if horizon else [])]
+    options += ["--reader", reader] if reader != "careful" else []
     report = replace(report, command=shlex.join(["advisor", "fit", scenario, *options]))
     if html is not None:
         stage.write(html, stage.page(report).encode())

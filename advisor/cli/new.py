@@ -14,7 +14,7 @@ from ..engine import Recommendation
 from ..errors import AdvisorError
 from ..rulebook import Rulebook
 from ..scenario import Scenario
-from .common import AsJson, RulesFolder, check_family, open_console, print_json, understand
+from .common import AsJson, ReaderName, RulesFolder, check_family, open_console, print_json, understand
 
 if TYPE_CHECKING:
     from ..starter import Project
@@ -34,6 +34,7 @@ def new(
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="Renew the project in DIR; what you changed stays as it is.")
     ] = False,
+    reader: ReaderName = "careful",
     as_json: AsJson = False,
     rules: RulesFolder = None,
 ) -> None:
@@ -49,7 +50,7 @@ def new(
     book = rulebooks.load(rules)
     check_family(family, book)
     told = scenarios.load(scenario) if scenario is not None else Scenario(folder.name or "project")
-    recommendation = understand(told, book)
+    recommendation = understand(told, book, reader=reader)
     write_project(folder, told, recommendation, book, family, dry_run, console, as_json, env, force)
 
 

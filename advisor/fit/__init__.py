@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from .plan import SEEDS, Candidate, Plan, make
 from .progress import Progress, carry_out, label, own_pool
 from .report import CandidateReport, FitReport, render
 from .resume import Store, write
+from .shift import Shift
+from .shift import report as shift_report
 from .train import Job, Outcome
 
 __all__ = [
@@ -72,7 +75,7 @@ def run(
     Raises NoProject where there is nothing to train, AdvisorError for an unknown family or budget and fewer than two seeds,
     BadEnvironment for a faulty `env`, Stopped where Ctrl-C came before two seeds were whole, and what Store.open raises.
     """
-    plan = plan_for(recommendation, family, budget, seeds)
+    plan = plan_for(recommendation, family, budget, seeds, book, own=env is not None)
     if env is not None:
         plan = environment.substitute(plan, env, horizon)
     command = ["advisor", "fit", scenario_id, "--budget", plan.budget, "--seeds", str(plan.seeds)]
@@ -83,11 +86,18 @@ def run(
     )  # fmt: skip
 
 
-def plan_for(recommendation: Recommendation, family: str | None, budget: str, seeds: int | None) -> Plan:
+def plan_for(
+    recommendation: Recommendation,
+    family: str | None,
+    budget: str,
+    seeds: int | None,
+    book: Rulebook | None = None,
+    own: bool = False,
+) -> Plan:
     """The plan at a budget; `long` is the plan of `standard` with more iterations and seeds."""
     if budget != "long" or budget in SEEDS:
-        return make(recommendation, family, budget, seeds)
-    plan = make(recommendation, family, "standard", seeds)
+        return make(recommendation, family, budget, seeds, book, own)
+    plan = make(recommendation, family, "standard", seeds, book, own)
     longer = {
         name: {k: LONG * v if k == "iterations" else v for k, v in settings.items()}
         for name, settings in plan.settings.items()
@@ -143,10 +153,12 @@ def _report(
     recommended = next(c.name for c in plan.candidates if c.role == "recommended")
     judgement = judge(scores[recommended], {n: s for n, s in scores.items() if n != recommended})
     lines = [_line(plan, c, outcomes, scores, judgement) for c in plan.row.candidates]
-    verdict, reason = (
-        judgement.verdict,
-        _shift_reason(judgement) if plan.verdict == "none_reliable" else judgement.reason,
-    )
+    verdict, reason = judgement.verdict, judgement.reason
+    if plan.verdict == "none_reliable":
+        reason = shift_reason(judgement)
+    means = next((c.means for c in plan.candidates if c.name == judgement.better), "")
+    if means:
+        reason += f"; {means}"
     if left:
         verdict = "not_enough_evidence"
         reason = f"stopped before the end, with {len(left)} trainings left; on the {plan.seeds} seeds that are whole: {reason}"
@@ -173,9 +185,12 @@ def _report(
         },
         versions=versions,
         command=command,
-        cpu_seconds=round(sum(o.cpu_seconds for seeds in outcomes.values() for o in seeds), 2),
+        cpu_seconds=round(_cpu_seconds(outcomes), 2),
         curves={c.name: _curve(plan, c, outcomes) for c in plan.candidates},
         unfinished=tuple(left),
+        means=means,
+        left_out=plan.row.left_out,
+        shift=_shift(plan, outcomes),
     )
 
 
@@ -184,25 +199,85 @@ def jobs(plan: Plan) -> list[Job]:
     row = plan.row
     test_sets = tuple(sorted({c.tested_on for c in plan.candidates}))
     needed = dict.fromkeys(c.training for c in plan.candidates if c.training != "references")
+    lead = next(c.training for c in plan.candidates if c.role == "recommended")
+    wider = (
+        {f"{lead}_wide_{w:g}": w for w in train.WIDTHS} if plan.verdict == "none_reliable" and _movable(plan) else {}
+    )
     return [
         Job(
             name,
             row.family,
             dict(row.family_settings),
-            dict(plan.settings.get(name, {})),
+            dict(plan.settings.get(lead if name in wider else name, {})),
             dict(row.test),
             row.tasks,
             seed,
             test_sets,
+            _moves(plan, name == lead) if name in _movers(plan) or name in wider else {},
         )
-        for name in (*needed, "references")
+        for name in (*needed, *wider, "references")
         for seed in range(plan.seeds)
     ]
 
 
+def _movable(plan: Plan) -> bool:
+    """Whether tasks off the training distribution can be drawn: the user's own environment may have none."""
+    return not plan.row.family.startswith("gym:")
+
+
+def _movers(plan: Plan) -> dict[str, str]:
+    """Training -> the candidate whose score is followed off the training distribution: the recommended first, then the controls."""
+    found: dict[str, str] = {}
+    for c in plan.candidates:
+        if c.training == "references" and _movable(plan):
+            found[c.training] = ""
+        elif c.training in _MOVED and _movable(plan):
+            found.setdefault(c.training, c.name.removesuffix(", shifted"))
+    return found
+
+
+# The controls that are moved beside the recommended one; the others are as far behind or cost too much.
+_MOVED = ("multi_task", "multi_task_hidden", "maml", "maml_pretrained", "rl2", "pearl", "dictionary", "references",
+          "in_context", "in_context_tuned")  # fmt: skip
+
+
+def _moves(plan: Plan, watched: bool) -> dict[str, Any]:
+    """How much is played off the training distribution: a pool of tasks for each score, the agent `watched` by the detector or not."""
+    row = plan.row
+    tasks = 0 if row.tasks == 0 else 40 if row.pool == 1 else 10 * row.pool
+    return {"tasks": tasks, "scored": row.scored, "control": not watched}
+
+
+def _shift(plan: Plan, outcomes: Outcomes) -> Shift | None:
+    """What became of the scores off the training distribution, and whether the adaptation data alone told."""
+    movers = _movers(plan)
+    moved = {name: [o.shifted for o in outcomes[name]] for name in movers if name in outcomes}
+    lead = next(c.training for c in plan.candidates if c.role == "recommended")
+    if lead not in moved or not moved[lead][0]:
+        return None
+    controls = {movers[n]: found for n, found in moved.items() if n not in (lead, "references")}
+    wide = {
+        w: [o.shifted for o in outcomes[f"{lead}_wide_{w:g}"]] for w in train.WIDTHS if f"{lead}_wide_{w:g}" in outcomes
+    }
+    return shift_report(moved[lead], moved["references"], controls, pool=plan.row.pool, widths=wide)
+
+
+def _cpu_seconds(outcomes: Outcomes) -> float:
+    return sum(o.cpu_seconds for seeds in outcomes.values() for o in seeds)
+
+
 def _returns(plan: Plan, candidate: Candidate, outcomes: Outcomes) -> list[train.Returns]:
-    """Returns (stage, task) of each seed."""
-    return [outcome.returns[candidate.outcome] for outcome in outcomes[candidate.training]]
+    """Returns (stage, task) of each seed, at the stages of the plan: after so many episodes, or after the gradient steps that take them."""
+    found = [outcome.returns[candidate.outcome] for outcome in outcomes[candidate.training]]
+    steps, episodes = int(plan.row.test.get("steps", 1)), int(plan.row.test.get("episodes", 0))
+    by_gradient, last = candidate.training.startswith("maml"), len(found[0]) - 1
+    if last == 0 or plan.row.scored == "mean" or by_gradient == (plan.row.stage == "gradient step"):
+        return found
+    if by_gradient:
+        stages = [min(n // episodes, last) for n in range(steps * episodes + 1)]
+    else:
+        stages = [min(n * episodes, last) for n in range(steps)] + [last]
+    return [returns[stages] for returns in found]
 
 
 def _scored(plan: Plan, returns: list[train.Returns]) -> train.Returns:
@@ -245,6 +320,8 @@ def _line(
         return CandidateReport(name, role, says, False, plan.refused[name], (), (), None, None, 0, 0.0)
     returns, ran = _returns(plan, candidate, outcomes), outcomes[candidate.training]
     score = judgement.score if role == "recommended" else interval(scores[name]) if name in scores else None
+    if role == "reference" and candidate.training != "references":
+        score = interval(_scores(plan, candidate, outcomes))
     return CandidateReport(
         name=name,
         role=role,
@@ -260,15 +337,21 @@ def _line(
     )
 
 
-def _shift_reason(judgement: Judgement) -> str:
-    """The same judgement, worded for a warning: the difference is the fall from the training distribution to the shifted tasks."""
-    (fall,) = judgement.differences.values()
+def shift_reason(judgement: Judgement) -> str:
+    """A judgement, worded for a warning: how far every method stays behind, off the distribution, what is reached on it."""
+    nearest = min(judgement.differences, key=lambda n: judgement.differences[n].figure)
+    fall = judgement.differences[nearest]
     size = f"{fall.figure:.2f} ({fall.low:.2f} to {fall.high:.2f}) of the way from random to the oracle"
     if judgement.verdict == "fits":
-        return f"the warning is borne out: off its training distribution the learner falls by {size}"
+        return f"the warning is borne out: off the training distribution the best of what was tried, `{nearest}`, stays behind by {size}"
+    if judgement.verdict == "does_not_fit" and judgement.better:
+        return (
+            f"the warning is not borne out here: off the training distribution `{nearest}` is better by {-fall.figure:.2f} of the way "
+            "from random to the oracle than what is reached on it"
+        )
     if judgement.verdict == "does_not_fit":
-        return f"the warning is not borne out here: off its training distribution the learner changes by {-fall.figure:.2f} of the way"
-    return f"the fall off the training distribution, {size}, is not clear of zero"
+        return judgement.reason
+    return f"the fall off the training distribution, at least {size} for `{nearest}`, is not clear of zero"
 
 
 def _version(package: str) -> str:

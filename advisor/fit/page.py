@@ -142,16 +142,27 @@ def _smooth(values: Sequence[float], window: int = 20) -> list[float]:
 
 
 def _shift(shift: Any) -> str:
-    """Score by distance from the training distribution, where the report holds points `distance` and `score` (an Interval)."""
+    """Score by distance from the training distribution: the recommended, the best control, and what was trained on wider tasks."""
     points = [p for p in getattr(shift, "points", ()) or () if getattr(p, "score", None) is not None]
     if not points:
         return ""
-    figure, axes = _canvas("distance from the training distribution", "score", 1)
+    controlled = all(p.control is not None for p in points)
+    figure, axes = _canvas("distance from the training distribution", "score", 1 + controlled + len(shift.widths))
     x = [float(p.distance) for p in points]
     axes.plot(x, [p.score.figure for p in points], color="black", marker="o", markersize=4, label="recommended")
     axes.fill_between(
         x, [p.score.low for p in points], [p.score.high for p in points], color="black", alpha=0.12, linewidth=0
     )
+    if controlled:
+        others = [p.control.figure for p in points]
+        axes.plot(x, others, color="black", linestyle="--", marker="s", markersize=4, markerfacecolor="white", label=shift.control)
+    for i, wide in enumerate(shift.widths):
+        ends, label = [wide.inside.figure, wide.shifted.figure], f"trained up to distance {wide.width:g}"
+        axes.plot([0, 1], ends, color="black", linestyle=_DASHES[(2 + i) % len(_DASHES)], marker=_MARKERS[(2 + i) % len(_MARKERS)],
+                  markersize=4, markerfacecolor="white", label=label)  # fmt: skip
+    levels = [p.score.figure for p in points] + ([p.control.figure for p in points] if controlled else [])
+    low, high = min([0.0, *levels]), max([1.0, *levels])
+    axes.set_ylim(low - 0.2 * (high - low), high + 0.2 * (high - low))  # as for the adaptation curves
     return _svg(figure)
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .judge import Interval
+from .shift import Shift
 
 WORDS = {"fits": "FITS", "does_not_fit": "DOES NOT FIT", "not_enough_evidence": "NOT ENOUGH EVIDENCE"}
 _BARS = "▁▂▃▄▅▆▇█"
@@ -49,6 +50,9 @@ class FitReport:
     versions: dict[str, str]
     command: str
     cpu_seconds: float  # all trainings and tests
+    means: str = ""  # what a better control says about the recommendation
+    left_out: tuple[str, ...] = ()  # of the scenario, by the stand-in
+    shift: Shift | None = None  # performance off the training distribution
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
@@ -90,12 +94,22 @@ def render(report: FitReport, console: Console) -> None:
     note = "score: 0 random, 1 oracle or optimum; behind: its lag in score behind the recommended"
     bars = f"; bars: return by {report.stage}" if any(len(c.stages) > 1 for c in shown) else ""
     console.print(Text(note + bars))
+    if report.more_seeds is not None:
+        minutes = report.more_seeds * report.cpu_seconds / report.seeds / 60
+        more = f"--seeds {report.seeds + report.more_seeds}, about {minutes:.1f} CPU minutes more than this run"
+        console.print(Text(f"to settle it: {more}"))
     for c in report.candidates:
         if not c.admitted:
             console.print(Text(f"not admitted: {c.name}, {c.reason}"))
+    if report.shift is not None:
+        scores = tuple(p.score.figure for p in report.shift.points)
+        ends = f"distance {report.shift.points[0].distance:g} to {report.shift.points[-1].distance:g}"
+        console.print(
+            Text(f"off the training distribution: {sparkline(scores, 0.0, 1.0)} score at {ends}; {report.shift.says}")
+        )
     steps = max((c.environment_steps for c in shown), default=0)
     console.print(Text(
-        f"{report.seeds} seeds, budget {report.budget}, {steps:,} training steps each, {report.cpu_seconds:.0f} CPU s in all"
+        f"{report.seeds} seeds, budget {report.budget}, {steps:,} training steps granted to each, {report.cpu_seconds:.0f} CPU s in all"
     ))  # fmt: skip
     console.print(Text(f"again: {report.command}"))
 

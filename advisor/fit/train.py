@@ -8,15 +8,23 @@ import importlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import shift
+from .families import BELIEVED
+from .shift import Measured, Play
+
 Returns = NDArray[np.float64]  # (stage, task), undiscounted
 HELD_OUT = 10_000  # added to the seed, so that test tasks and training tasks never come from the same stream
 TUNING = 20_000  # the same for the training tasks on which step sizes and the like are chosen
 TUNING_TASKS = 20
+WIDTHS = (0.5, 1.0)  # to which the training distribution is widened where a shift is expected
+REPEATS = 4  # episodes behind the return of a policy that doesn't adapt: families may be noisy
 STEP_SIZES = (0.03, 0.1, 0.3, 1.0)  # of the gradient steps at test time, to choose from
 
 
@@ -32,6 +40,12 @@ class Job:
     tasks: int
     seed: int
     test_sets: tuple[str, ...] = ("held_out",)
+    shift: Mapping[str, Any] = field(default_factory=dict)  # arguments of shift.measure; empty: nothing is moved
+
+    @property
+    def adapt(self) -> int:
+        """Episodes to adapt in before the one that is scored."""
+        return int(self.test.get("episodes", 0) * self.test.get("steps", 1))
 
 
 @dataclass(frozen=True)
@@ -39,8 +53,11 @@ class Outcome:
     """What a job brought: returns (stage, task) by outcome name, and what it took."""
 
     returns: Mapping[str, Returns]
-    environment_steps: int  # of training, not of adapting
+    environment_steps: (
+        int  # granted to the training, not to adapting; an episode that ends early leaves its rest unused
+    )
     learning: tuple[float, ...] = ()  # mean return of an episode after each iteration of the training
+    shifted: Measured = field(default_factory=dict)  # what shift.measure found
     cpu_seconds: float = field(default=0.0, compare=False)
 
 
@@ -49,10 +66,11 @@ def implementation(name: str) -> Any:
     return importlib.import_module(f"reference_impls.{name}")
 
 
-def family_of(job: Job) -> Any:
-    """The job's task family."""
+def family_of(job: Job, continuous: bool = False) -> Any:
+    """The job's task family; with `continuous`, one of discrete actions is played by scores."""
     module, name = job.family.split(":")
-    return getattr(implementation(f"tasks.{module}"), name)(**job.family_settings)
+    family = getattr(implementation(f"tasks.{module}"), name)(**job.family_settings)
+    return implementation("tasks.scores").Scores(family) if continuous and family.discrete else family
 
 
 def test_tasks(job: Job, family: Any, which: str = "held_out") -> Any:
@@ -65,15 +83,27 @@ def test_tasks(job: Job, family: Any, which: str = "held_out") -> Any:
     return (family.shifted if which == "shifted" else family.sample)(job.tasks, generator)
 
 
+def on_test_sets(job: Job, family: Any, outcome: str, play: Play) -> dict[str, Returns]:
+    """Returns (stage, task) on each set of test tasks, `outcome` on the held-out ones and "shifted" off the distribution."""
+    names = {"held_out": outcome, "shifted": "shifted"}
+    return {names[s]: stages(play(family, test_tasks(job, family, s), HELD_OUT + job.seed)) for s in job.test_sets}
+
+
+def off_distribution(job: Job, family: Any, play: Play) -> Measured:
+    """What a trained agent does on moved tasks, where the job asks for it."""
+    return shift.measure(family, play, seed=job.seed, **job.shift) if job.shift else {}
+
+
 def run(job: Job) -> Outcome:
     """Trains and tests one job on one thread. CPU seconds are those of the process, so they ask for one job a process at a time."""
     import torch
 
     from .controls import CONTROLS
+    from .in_context import TRAININGS as IN_CONTEXT
 
     torch.set_num_threads(1)
     start = time.process_time()
-    outcome = {**TRAININGS, **CONTROLS}[job.training](job)
+    outcome = {**TRAININGS, **CONTROLS, **IN_CONTEXT}[job.training](job)
     return replace(outcome, cpu_seconds=time.process_time() - start)
 
 
@@ -91,11 +121,16 @@ def trained_on(algorithm: Any, config: Any, family: Any, *tasks: Any) -> tuple[A
 
 def multi_task(job: Job, outcome: str = "known", **options: Any) -> Outcome:
     """One policy for the whole catalogue."""
-    algorithm, family = implementation("multi_task"), family_of(job)
+    algorithm, family = implementation("multi_task"), family_of(job, continuous=True)
     config = algorithm.Config(seed=job.seed, **job.settings, **options)
     trained, learning = trained_on(algorithm, config, family)
-    returns = algorithm.evaluate(trained, config, family, test_tasks(job, family), HELD_OUT + job.seed)
-    return Outcome({outcome: stages(returns)}, trained.environment_steps, learning)
+
+    def play(family: Any, tasks: Any, seed: int) -> Any:
+        ids = family.ids(tasks) if hasattr(family, "ids") else None  # a task that was moved keeps its number
+        return algorithm.evaluate(trained, config, family, tasks, seed, ids, episodes=REPEATS)
+
+    returns = {outcome: stages(play(family, test_tasks(job, family), HELD_OUT + job.seed))}
+    return Outcome(returns, trained.environment_steps, learning, off_distribution(job, family, play))
 
 
 def maml(job: Job) -> Outcome:
@@ -103,21 +138,63 @@ def maml(job: Job) -> Outcome:
     algorithm, family = implementation("maml"), family_of(job)
     config = algorithm.Config(seed=job.seed, episodes=job.test["episodes"], **job.settings)
     trained, learning = trained_on(algorithm, config, family)
-    returns = fine_tune(job, algorithm, trained, config, family)
-    return Outcome({"adapted": returns, "unadapted": returns[:1]}, trained.steps, learning)
+    granted = config.iterations * config.tasks * config.episodes * (1 + config.inner_steps) * family.horizon
+    found = fine_tuned(job, algorithm, trained, config, family)
+    returns = {**found.returns, "unadapted": found.returns["adapted"][:1]}
+    return replace(found, returns=returns, environment_steps=granted, learning=learning)
 
 
-def fine_tune(job: Job, algorithm: Any, trained: Any, config: Any, family: Any) -> Returns:
-    """Returns (stage, task) on the test tasks with the step size that is best on tasks drawn for training; alike for MAML and its rivals."""
+def fine_tuned(job: Job, algorithm: Any, trained: Any, config: Any, family: Any) -> Outcome:
+    """Gradient steps with the step size that is best on tasks drawn for training; alike for MAML and its rivals.
+
+    Whether it then acts as the policy draws or by the likeliest action, as the other algorithms do, is chosen there, too.
+    """
     import torch
 
     seen = family.sample(TUNING_TASKS, torch.Generator().manual_seed(TUNING + job.seed))
+    choices = list(product(STEP_SIZES, (False, True)))
 
-    def adapted(tasks: Any, seed: int, step_size: float) -> Any:
-        return algorithm.evaluate(trained, config, family, tasks, seed, job.test["steps"], step_size=step_size)
+    def reached(choice: tuple[float, bool]) -> float:
+        return float(
+            adapted(algorithm, trained, config, family, seen, TUNING + job.seed, job.test["steps"], *choice)[
+                :, -1
+            ].mean()
+        )
 
-    best = max(STEP_SIZES, key=lambda size: float(adapted(seen, TUNING + job.seed, size)[:, -1].mean()))
-    return stages(adapted(test_tasks(job, family), HELD_OUT + job.seed, best))
+    best = max(choices, key=reached)
+
+    def play(family: Any, tasks: Any, seed: int) -> Any:
+        return adapted(algorithm, trained, config, family, tasks, seed, job.test["steps"], *best)
+
+    return Outcome(on_test_sets(job, family, "adapted", play), 0, (), off_distribution(job, family, play))
+
+
+def adapted(
+    algorithm: Any, trained: Any, config: Any, family: Any, tasks: Any, seed: int, steps: int, size: float, still: bool
+) -> Any:
+    """Returns (task, 1 + steps) after each gradient step, of the policy that samples or of one that is `still`.
+
+    Both adapt on episodes of the sampling policy: without its noise there is no policy gradient.
+    """
+    import torch
+
+    if not still:
+        return algorithm.evaluate(trained, config, family, tasks, seed, steps, step_size=size)
+    generator = torch.Generator(config.device).manual_seed(seed)
+    params = [algorithm.per_task(trained.params, len(tasks))]
+    for step in range(steps):  # later steps are half as long, as in `evaluate`
+        batch, _ = algorithm.collect(params[-1], config, family, tasks, generator)
+        params.append(algorithm.adapt_tasks(params[-1], batch, size if step == 0 else size / 2))
+    played = [algorithm.rollout(_stilled(p), config, family, tasks, generator) for p in params]
+    return torch.stack([episodes.rewards.sum(1).mean(1) for episodes in played], 1)
+
+
+def _stilled(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The same policy without noise: no spread, or logits so far apart that the highest is always drawn."""
+    if "log_std" in params:
+        return {**params, "log_std": params["log_std"] * 0 - 10}
+    last = max(int(name.removeprefix("weight")) for name in params if name.startswith("weight"))
+    return {**params, **{name: 1e4 * params[name] for name in (f"weight{last}", f"bias{last}")}}
 
 
 def rl2(job: Job, **options: Any) -> Outcome:
@@ -125,31 +202,32 @@ def rl2(job: Job, **options: Any) -> Outcome:
     algorithm, family = implementation("rl2"), family_of(job)
     config = algorithm.Config(seed=job.seed, **job.settings, **options)
     trained, learning = trained_on(algorithm, config, family)
-    tasks = test_tasks(job, family)
-    returns = {
-        name: stages(algorithm.evaluate(trained, config, family, tasks, HELD_OUT + job.seed, forget=forget))
-        for name, forget in (("remembering", False), ("forgetting", True))
-    }
-    return Outcome(returns, config.iterations * config.tasks * config.episodes * family.horizon, learning)
+
+    def play(family: Any, tasks: Any, seed: int, forget: bool = False) -> Any:
+        return algorithm.evaluate(trained, config, family, tasks, seed, forget=forget)
+
+    returns = on_test_sets(job, family, "remembering", play)
+    returns["forgetting"] = stages(play(family, test_tasks(job, family), HELD_OUT + job.seed, forget=True))
+    granted = config.iterations * config.tasks * config.episodes * family.horizon
+    return Outcome(returns, granted, learning, off_distribution(job, family, play))
 
 
-def pearl(job: Job) -> Outcome:
-    """PEARL over its episodes, with its posterior, with the belief held at the prior and, where asked for, on shifted tasks."""
-    algorithm, family = implementation("pearl"), family_of(job)
+def pearl(job: Job, width: float = 0.0) -> Outcome:
+    """PEARL over its episodes, with its posterior and with the belief held at the prior; `width` widens the tasks it is trained on."""
+    algorithm = implementation("pearl")
+    family = family_of(job, continuous=not job.family.startswith("diagnosis"))  # that one has a form of its own there
     config = algorithm.Config.for_family(family, seed=job.seed, **job.settings)
-    trained, learning = trained_on(algorithm, config, family)
+    trained, learning = trained_on(algorithm, config, shift.widened(family, width) if width else family)
+    episodes = 1 + min(job.adapt, BELIEVED)
 
-    def episodes(which: str, adapt: bool) -> Returns:
-        tasks = test_tasks(job, family, which)
-        return stages(
-            algorithm.evaluate(trained, config, family, tasks, HELD_OUT + job.seed, job.test["episodes"], adapt)
-        )
+    def play(family: Any, tasks: Any, seed: int, adapt: bool = True) -> Any:
+        return algorithm.evaluate(trained, config, family, tasks, seed, episodes, adapt)
 
-    returns = {"believing": episodes("held_out", True), "unadapted": episodes("held_out", False)}
-    if "shifted" in job.test_sets:
-        returns["shifted"] = episodes("shifted", True)
+    returns = on_test_sets(job, family, "believing", play)
+    returns["unadapted"] = stages(play(family, test_tasks(job, family), HELD_OUT + job.seed, adapt=False))
     per_task = config.initial_episodes + config.iterations * (1 + config.posterior_episodes)
-    return Outcome(returns, config.train_tasks * per_task * family.horizon, learning)
+    granted = config.train_tasks * per_task * family.horizon
+    return Outcome(returns, granted, learning, off_distribution(job, family, play))
 
 
 def references(job: Job) -> Outcome:
@@ -168,7 +246,8 @@ def references(job: Job) -> Outcome:
         else:
             best = family.oracle_return(tasks, generator)[:, None]
         returns[f"{prefix}oracle"] = stages(best)
-    return Outcome(returns, 0)
+    moved = shift.references(family, tasks=job.shift["tasks"], seed=job.seed) if job.shift else {}
+    return Outcome(returns, 0, (), moved)
 
 
 TRAININGS: dict[str, Callable[[Job], Outcome]] = {
@@ -177,4 +256,5 @@ TRAININGS: dict[str, Callable[[Job], Outcome]] = {
     "rl2": rl2,
     "pearl": pearl,
     "references": references,
+    **{f"pearl_wide_{width:g}": partial(pearl, width=width) for width in WIDTHS},
 }

@@ -2,8 +2,8 @@
 
 `read` abstains: it proposes only what the text supports at a measured risk. Two readers share their training texts: the
 careful one, for a single text, asks a small transformer as well and finds the words that carry each fact by leaving clauses out;
-the quick one, for batches, uses linear models alone. Both were trained by `python -m advisor.reader train`; reading needs NumPy
-and the files in `weights/`.
+the quick one, for batches, uses linear models alone, and for a single text needs nothing but the standard library. Both were
+trained by `python -m advisor.reader train`; their files lie in `weights/`.
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
     scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
     scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
-    training = commands.add_parser(
-        "train", help="rebuild the shipped weights from the corpus (about a quarter of an hour)"
-    )
+    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (some minutes)")
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     options = parser.parse_args(argv)
     if options.command == "evaluate":
@@ -38,9 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     from .model import WEIGHTS
     from .train import build, save
 
-    about, arrays, careful = build(say=lambda line: print(line, file=sys.stderr, flush=True))
-    save(about, arrays, careful, options.out or WEIGHTS)
-    print(json.dumps(about, indent=2))
+    made = build(say=lambda line: print(line, file=sys.stderr, flush=True))
+    save(made, options.out or WEIGHTS)
+    shown = {name: made.about[name] for name in ("corpus_sha256", "clauses", "descriptions", "held_out")}
+    print(json.dumps(shown, indent=2))
     return 0
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from .model import COLUMNS, WEIGHTS, ReaderWeightsError, softmax_by_fact
+from .beliefs.heads import LABELS
+from .model import OUTPUTS, WEIGHTS, ReaderWeightsError
 from .wordpiece import encode
 
 LAYERS, WIDTH, ATTENTION_HEADS = 6, 384, 12
@@ -26,6 +27,7 @@ NORM_EPSILON = 1e-12
 MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
 NORMS = ("attended_norm", "narrow_norm")
 BATCH = 16  # texts run through the layers at once
+HEAD_OUTPUTS = OUTPUTS + len(LABELS)  # the facts' values, the verdicts, the concerns and beliefs
 
 
 def quantise(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -88,13 +90,13 @@ def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], mask: NDArray[Any
 
 @dataclass(frozen=True)
 class Encoder:
-    """All weights in memory. `layers` are the published ones with the fine-tuned on top; `head` maps to fact columns."""
+    """All weights in memory. `layers` are the published ones with the fine-tuned on top."""
 
     vocabulary: dict[str, int]
     base: dict[str, NDArray[Any]]
     layers: tuple[dict[str, NDArray[Any]], ...]
-    head: NDArray[Any]  # (column, width)
-    head_bias: NDArray[Any]  # (column,)
+    head: NDArray[Any]  # (head output, width)
+    head_bias: NDArray[Any]  # (head output,)
 
     def embed(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Word pieces -> what enters the first layer (text, piece, width), and the mask (text, piece)."""
@@ -122,9 +124,10 @@ class Encoder:
             out[chosen] = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         return out
 
-    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
-        """What the encoder believes of each text, (text, column): within a fact the columns sum to one."""
-        return softmax_by_fact(self.pooled(texts) @ self.head.T + self.head_bias)
+    def scores(self, texts: Sequence[str]) -> NDArray[Any]:
+        """What the heads say of each text, before any softmax: (text, head output)."""
+        out: NDArray[Any] = self.pooled(texts) @ self.head.T + self.head_bias
+        return out
 
 
 def load_arrays(path: Path) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def load(folder: Path = WEIGHTS) -> Encoder:
         listed = bytes(base["vocabulary"]).decode("utf-8").split("\n")
         changed = {int(name.split(".")[0]) for name in tuned if name.endswith(".query")}
         layers = tuple(layer_arrays(tuned if i in changed else base, i) for i in range(LAYERS))
-        if tuned["head"].shape != (len(COLUMNS), WIDTH):
+        if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
             raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
         vocabulary = {piece: i for i, piece in enumerate(listed)}
         return Encoder(vocabulary, base, layers, tuned["head"], tuned["head.bias"])

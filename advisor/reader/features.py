@@ -1,33 +1,29 @@
-"""Text -> clauses with offsets, and text -> features, the same for training and reading.
+"""Text -> clauses with offsets, and words -> features, the same for training and reading. Needs the standard library only.
 
 A feature is a word, a pair of neighbouring words, or a run of 3 to 5 characters inside a word. Each occurrence counts
 its inverse document frequency, and the sum is divided by the root of the number of words. So a word adds the same vector
-wherever it stands and can be looked up whole, which is what makes reading quick.
+wherever it stands and can be looked up whole, which is what makes reading quick. A feature is known by its checksum.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from zlib import crc32
 
 from . import Span
 
 CHARACTER_RUNS = (3, 5)  # shortest and longest run of characters
-BLOCKS = ("word", "pair", "run")  # kinds of feature, each scaled as a whole
 
 _token = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+_letter = re.compile(r"[^\W\d_]")
 # A clause ends with a sentence, a semicolon, a dash, a bracket, or a comma before a word that turns the thought.
+# The first character stands apart so that a search skips from one candidate to the next.
 _boundary = re.compile(
-    r"(?<=[.!?])\s+|[;\n\r]+|:\s+|\s[-\u2013\u2014]+\s|[()\[\]]"
-    r"|,\s+(?=(?:but|and|so|while|whereas|though|although|yet|because|since|which|where|then|or|nor|not|no|never)\b)"
-    r"|\s+(?=(?:but|whereas|although)\b)",
-    re.IGNORECASE,
+    r"[\s.!?;:,()\[\]](?:(?<=[.!?])\s+|(?<=[;\n\r()\[\]])|(?<=:)\s+|(?<=\s)[-\u2013\u2014]+\s"
+    r"|(?<=,)\s+(?=(?i:but|and|so|while|whereas|though|although|yet|because|since|which|where|then|or|nor|not|no|never)\b)"
+    r"|(?<=\s)(?=(?i:but|whereas|although)\b))"
 )
 
 
@@ -36,19 +32,24 @@ def clauses(text: str) -> tuple[Span, ...]:
     spans = []
     start = 0
     for match in [*_boundary.finditer(text), None]:
-        end = len(text) if match is None else match.start()
+        if match is None:
+            end = following = len(text)
+        else:
+            end, following = match.span()
+            end += text[end] in ".!?"  # the mark stays with its sentence
         piece = text[start:end]
-        left = start + len(piece) - len(piece.lstrip(" \t,.'\"*#>-"))
-        right = end - (len(piece) - len(piece.rstrip()))
-        if left < right and any(c.isalpha() for c in text[left:right]):
+        if _letter.search(piece):
+            left = start + len(piece) - len(piece.lstrip(" \t\n\r,.'\"*#>-"))
+            right = start + len(piece.rstrip())
             spans.append(Span(left, right, text[left:right]))
-        start = end if match is None else match.end()
+        start = following
     return tuple(spans)
 
 
 def words(text: str) -> list[str]:
     """Lower-case words in order; an apostrophe inside a word stays."""
-    return [token.replace("\u2019", "'") for token in _token.findall(text.lower())]
+    found: list[str] = _token.findall(text.lower().replace("\u2019", "'"))
+    return found
 
 
 def runs(word: str) -> list[str]:
@@ -59,55 +60,21 @@ def runs(word: str) -> list[str]:
     return [padded[i : i + size] for size in sizes for i in range(len(padded) - size + 1)]
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """The known features of each block and what one occurrence of a feature counts; columns run through the blocks."""
-
-    columns: dict[str, dict[str, int]]  # block -> feature -> column
-    value: NDArray[np.float64]  # (feature,): idf times the scale of the block
-
-    def encode(self, pieces: Sequence[Sequence[str]]) -> tuple[list[int], list[float]]:
-        """The columns that are not zero in a text cut into lists of words, and their values."""
-        counts = Counter(
-            column
-            for block, features in occurrences(pieces).items()
-            for feature in features
-            if (column := self.columns[block].get(feature)) is not None
-        )
-        norm = math.sqrt(max(sum(map(len, pieces)), 1))
-        return list(counts), [n * float(self.value[column]) / norm for column, n in counts.items()]
+def of_word(word: str) -> list[str]:
+    """The features that a word has by itself; no run begins with an equals sign."""
+    return [f"={word}", *runs(word)]
 
 
-def occurrences(pieces: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Every occurrence of a feature in lists of words, by block; no pair reaches over the end of a list."""
-    return {
-        "word": [word for piece in pieces for word in piece],
-        "pair": [f"{a} {b}" for piece in pieces for a, b in zip(piece, piece[1:], strict=False)],
-        "run": [run for piece in pieces for word in piece for run in runs(word)],
-    }
+def occurrences(pieces: Iterable[Sequence[str]]) -> list[str]:
+    """Every occurrence of a feature in lists of words; no pair reaches over the end of a list."""
+    found: list[str] = []
+    for piece in pieces:
+        for word in piece:
+            found += of_word(word)
+        found += [f"{a} {b}" for a, b in pairwise(piece)]
+    return found
 
 
-def learn(texts: Sequence[Sequence[Sequence[str]]], least: dict[str, int]) -> Vocabulary:
-    """The features that at least `least` texts hold, by block, with smoothed inverse document frequencies.
-
-    Words with pairs, and runs, are each scaled so that the mean square norm of a text is one: both views of a text start
-    out equally loud.
-    """
-    documents: dict[str, Counter[str]] = {block: Counter() for block in BLOCKS}
-    for pieces in texts:
-        for block, features in occurrences(pieces).items():
-            documents[block].update(set(features))
-    columns: dict[str, dict[str, int]] = {}
-    value: list[float] = []
-    for block in BLOCKS:
-        kept = sorted(f for f, n in documents[block].items() if n >= least[block])
-        columns[block] = {feature: len(value) + i for i, feature in enumerate(kept)}
-        value.extend(math.log((1 + len(texts)) / (1 + documents[block][f])) + 1.0 for f in kept)
-    plain = Vocabulary(columns, np.array(value))
-    first_run = len(columns["word"]) + len(columns["pair"])
-    square = np.zeros(2)  # words with pairs, runs
-    for pieces in texts:
-        for column, v in zip(*plain.encode(pieces), strict=True):
-            square[int(column >= first_run)] += v * v
-    scale = 1.0 / np.sqrt(np.maximum(square / max(len(texts), 1), 1e-12))
-    return Vocabulary(columns, plain.value * np.where(np.arange(len(value)) >= first_run, scale[1], scale[0]))
+def key(feature: str) -> int:
+    """The checksum (32 bits) by which a feature is known."""
+    return crc32(feature.encode())

@@ -1,23 +1,25 @@
 """Fine-tuning of the encoder's top layers on the corpus; the layers below stay as published. Needs torch.
 
 What the lower layers make of a text never changes, so it is computed once and kept: an epoch costs the top layers only.
+Matrices are multiplied in bfloat16 (weights, norms and losses stay in float32), which halves the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import encoder
-from .encoder import ATTENTION_HEADS, LAYERS, LONGEST_TEXT, MATRICES, NORM_EPSILON, NORMS, WIDTH
-from .model import CLASSES, COLUMNS, NOT_MENTIONED, softmax_by_fact
+from .beliefs.heads import LABELS
+from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, LONGEST_TEXT, MATRICES, NORM_EPSILON, NORMS, WIDTH
+from .model import CLASSES, COLUMNS, NOT_MENTIONED, OUTPUTS, PLACES, VERDICTS
 from .recipe import FinetuneConfig
 from .wordpiece import encode
 
@@ -64,12 +66,13 @@ class Top(nn.Module):
         super().__init__()
         first = LAYERS - config.tuned_layers
         self.layers = nn.ModuleList(Layer(encoder.layer_arrays(base, i), config.dropout) for i in range(first, LAYERS))
-        self.head = nn.Linear(WIDTH, len(COLUMNS))
+        self.head = nn.Linear(WIDTH, HEAD_OUTPUTS)
         nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias[OUTPUTS:], -3.0)  # concerns and beliefs are rare
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(text, piece, width) -> scores (text, column)."""
+        """(text, piece, width) -> scores (text, head output)."""
         for layer in self.layers:
             x = layer(x, mask)
         mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -84,20 +87,23 @@ def vocabulary_of(base: dict[str, Any]) -> dict[str, int]:
 
 def below(texts: Sequence[str], base: dict[str, Any], tuned_layers: int) -> list[NDArray[Any]]:
     """What enters the lowest tuned layer: for each text float16 (piece, width)."""
-    frozen = tuple(encoder.layer_arrays(base, i) for i in range(LAYERS - tuned_layers))
-    empty = np.zeros((len(COLUMNS), WIDTH), dtype=np.float32)
-    model = encoder.Encoder(vocabulary_of(base), base, frozen, empty, empty[:, 0])
-    ids = [encode(text, model.vocabulary, LONGEST_TEXT) for text in texts]
+    torch.set_num_threads(1)
+    vocabulary = vocabulary_of(base)
+    empty = np.zeros((HEAD_OUTPUTS, WIDTH), dtype=np.float32)
+    model = encoder.Encoder(vocabulary, base, (), empty, empty[:, 0])
+    frozen = [Layer(encoder.layer_arrays(base, i), 0.0).eval() for i in range(LAYERS - tuned_layers)]
+    ids = [encode(text, vocabulary, LONGEST_TEXT) for text in texts]
     out: list[Any] = [None] * len(texts)
     by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     for start in range(0, len(ids), encoder.BATCH):
         chosen = by_length[start : start + encoder.BATCH]
-        x, mask = model.embed([ids[i] for i in chosen])
-        with threadpool_limits(1):
+        embedded, mask = model.embed([ids[i] for i in chosen])
+        x = torch.from_numpy(embedded)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             for layer in frozen:
-                x = encoder.run_layer(layer, x, mask)
+                x = layer(x, torch.from_numpy(mask))
         for row, i in enumerate(chosen):
-            out[i] = x[row, : len(ids[i])].astype(np.float16)
+            out[i] = x[row, : len(ids[i])].float().numpy().astype(np.float16)
     return out
 
 
@@ -122,17 +128,62 @@ def _batches(lengths: Tensor, size: int, generator: torch.Generator) -> list[Ten
     return [found[i] for i in torch.randperm(len(found), generator=generator)]
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What the rows say, as tensors, with the weight of each row in each part of the loss."""
+
+    facts: Tensor  # (row, fact)
+    verdict: Tensor  # (row,)
+    beliefs: Tensor  # (row, label)
+    weight: Tensor  # (row,)
+    whole: Tensor  # (row,): 1 where the verdict of the whole text is known, which a clause has not
+    labelled: Tensor  # (row,): 1 where concerns and beliefs were labelled
+
+
+def labels_of(rows: Sequence[dict[str, Any]], config: FinetuneConfig) -> Labels:
+    """Rows with `facts`, `kind` and `leads_to`, the verdict that their facts lead to."""
+    clause = [row["kind"] == "clause" for row in rows]
+    voiced = [[*row.get("concerns", ()), *row.get("pitfalls", ())] for row in rows]
+    return Labels(
+        torch.tensor([[v.index(row["facts"].get(f, NOT_MENTIONED)) for f, v in CLASSES.items()] for row in rows]),
+        torch.tensor([VERDICTS.index(row["leads_to"]) for row in rows]),
+        torch.tensor([[float(label in found) for label in LABELS] for found in voiced]),
+        torch.tensor([config.clause_weight if c else 1.0 for c in clause]),
+        torch.tensor([float(not c) for c in clause]),
+        torch.tensor([float("verdict" in row and not c) for row, c in zip(rows, clause, strict=True)]),
+    )
+
+
+def loss_of(scores: Tensor, labels: Labels, chosen: Tensor, config: FinetuneConfig) -> Tensor:
+    """The loss of a batch: (row, head output) scores against the labels of the rows in `chosen`."""
+
+    def cross_entropy(part: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(part, target, reduction="none", label_smoothing=config.label_smoothing)
+
+    weight, half = labels.weight[chosen], len(COLUMNS)
+    loss = torch.zeros(())
+    for k, place in enumerate(PLACES):
+        each = cross_entropy(scores[:, place.start : place.stop], labels.facts[chosen, k])
+        loss = loss + (each * weight).sum() / weight.sum()
+    each = cross_entropy(scores[:, half:OUTPUTS], labels.verdict[chosen])
+    loss = loss + config.verdict_weight * (each * labels.whole[chosen]).mean()
+    each = F.binary_cross_entropy_with_logits(
+        scores[:, OUTPUTS:],
+        labels.beliefs[chosen],
+        reduction="none",
+        pos_weight=torch.full((len(LABELS),), config.belief_positive),
+    ).sum(1)
+    return loss + config.belief_weight * (each * labels.labelled[chosen]).mean()
+
+
 def finetune(
     rows: Sequence[dict[str, Any]], hidden: list[NDArray[Any]], base: dict[str, Any], config: FinetuneConfig
 ) -> Top:
-    """Train on rows with `facts` and `kind`, whose lower layers are in `hidden`; the same seed gives the same weights."""
+    """Train on rows as `labels_of` takes them, whose lower layers are in `hidden`; the same seed gives the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    labels = torch.tensor(
-        [[values.index(row["facts"].get(fact, NOT_MENTIONED)) for fact, values in CLASSES.items()] for row in rows]
-    )  # (row, fact)
-    weight = torch.tensor([config.clause_weight if row["kind"] == "clause" else 1.0 for row in rows])
+    labels = labels_of(rows, config)
     lengths = torch.tensor([len(h) for h in hidden])
     top = Top(base, config)
     groups = [
@@ -147,16 +198,9 @@ def finetune(
     top.train()
     for _ in range(config.epochs):
         for chosen in _batches(lengths, config.batch, generator):
-            scores = top(*_padded(hidden, chosen.tolist()))
-            loss = torch.zeros(())
-            start = 0
-            for place, values in enumerate(CLASSES.values()):
-                part = scores[:, start : start + len(values)]
-                each = F.cross_entropy(
-                    part, labels[chosen, place], reduction="none", label_smoothing=config.label_smoothing
-                )
-                loss = loss + (each * weight[chosen]).sum() / weight[chosen].sum()
-                start += len(values)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                scores = top(*_padded(hidden, chosen.tolist()))
+            loss = loss_of(scores.float(), labels, chosen, config)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(top.parameters(), 1.0)
@@ -166,12 +210,12 @@ def finetune(
 
 
 def predict(top: Top, hidden: list[NDArray[Any]]) -> NDArray[Any]:
-    """Probabilities (text, column)."""
+    """Scores (text, head output)."""
     found = []
     with torch.no_grad():
         for start in range(0, len(hidden), encoder.BATCH):
             found.append(top(*_padded(hidden, range(start, min(start + encoder.BATCH, len(hidden))))).numpy())
-    return softmax_by_fact(np.concatenate(found))
+    return np.concatenate(found)
 
 
 def arrays_of(top: Top) -> dict[str, NDArray[Any]]:

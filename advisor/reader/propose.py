@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from . import Proposal, Span
-from .beliefs import belief_proposals
 from .cues import cue_proposals
-from .decide import Outcomes, Thresholds, decide, joint
-from .encoder import shipped_encoder
-from .model import COLUMNS, Model, Reading, shipped_model
+from .decide import Outcomes, Thresholds, agreed, decide, joint, marginal
+from .model import COLUMNS, MANY, OUTPUTS, Model, Reading, log_odds, shipped_model, softmax, softmax_by_fact
 
-CHUNK = 512  # texts read at once
+CHUNK = 256  # texts read at once
 LONGEST = 20_000  # characters of a text that are read; a description is far shorter, and a book is none
 EVIDENCE_CLAUSES = 3  # at most as many clauses are named for one fact
 TRIED_CLAUSES = 12  # of a long text only the likeliest clauses are left out in turn
@@ -32,98 +26,138 @@ def _outcomes() -> Outcomes:
 
 @dataclass(frozen=True)
 class Belief:
-    """What the models believe of some texts."""
+    """What the models believe of a text."""
 
     reading: Reading
-    together: NDArray[Any]  # (text, combination): the deciding facts together
-    alone: NDArray[Any]  # (text, column): each fact by itself
+    together: list[float]  # (combination,): the deciding facts together
+    encoded: list[float] | None  # what the encoder's heads say (head output,), where it was asked
 
 
-def believe(texts: Sequence[str], careful: bool) -> Belief:
-    """Run the models. The careful reader believes the linear models and the encoder in equal parts: they err on different texts."""
+def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
+    """Run the models: the linear ones, and for the careful reader the encoder beside them, stacked for each fact."""
     model = shipped_model()
-    reading = model.heads.read(texts)
-    views = [model.stack(reading.pooled)]
+    if len(texts) >= MANY:
+        from .many import read_many
+
+        readings = read_many(model.heads, texts)
+    else:
+        readings = [model.heads.read(text) for text in texts]
+    held = model.about["careful" if careful else "quick"]
+    stack = model.stack("careful" if careful else "quick")
+    encoded: Sequence[list[float] | None] = [None] * len(texts)
     if careful:
-        views.append(shipped_encoder().probabilities(texts))
-    return Belief(reading, np.mean([joint(view) for view in views], axis=0), np.mean(views, axis=0))
+        from .encoder import shipped_encoder
+
+        encoded = shipped_encoder().scores(texts).tolist()
+    found = []
+    for reading, scores in zip(readings, encoded, strict=True):
+        pooled, heads = reading.pooled, [reading.verdict]
+        if scores is not None:
+            facts, verdict = split(scores)
+            pooled, heads = pooled + log_odds(facts), [*heads, verdict]
+        together = joint(stack(pooled))
+        for direct, power in zip(heads, held["powers"], strict=True):
+            together = agreed(together, direct, _outcomes(), power)
+        found.append(Belief(reading, together, scores))
+    return found
 
 
-def settings(model: Model, careful: bool, asking: bool) -> tuple[Thresholds, tuple[float, float]]:
+def split(scores: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The encoder's scores -> probabilities of the facts' values (column,) and of the verdicts (verdict,)."""
+    half = len(COLUMNS)
+    return softmax_by_fact(scores[:half]), softmax(scores[half:OUTPUTS])
+
+
+def settings(model: Model, careful: bool, asking: bool) -> tuple[Thresholds, Sequence[float]]:
     """The thresholds and the correction of the verdict's probability, as trained."""
     held = model.about["careful" if careful else "quick"]
     thresholds = dict(held["thresholds"])
     if asking:
-        thresholds["verdict"] = held["asking"]
-    return Thresholds(**thresholds), (held["scale"][0], held["scale"][1])
+        thresholds["verdict"] = thresholds["shifted"] = held["asking"]
+    return Thresholds(**thresholds), held["scale"]
 
 
 def propose(
     texts: Sequence[str], careful: bool, asking: bool = False, evidence: bool = True
 ) -> list[tuple[Proposal, ...]]:
     """The proposals for each text, in order; without `evidence` the careful reader names the words as the quick one does."""
-    out: list[tuple[Proposal, ...]] = []
+    model = shipped_model()
+    thresholds, scale = settings(model, careful, asking)
+    found = []
     for start in range(0, len(texts), CHUNK):
-        out.extend(_propose([text[:LONGEST] for text in texts[start : start + CHUNK]], careful, asking, evidence))
-    return out
-
-
-def _propose(texts: Sequence[str], careful: bool, asking: bool, evidence: bool) -> list[tuple[Proposal, ...]]:
-    thresholds, scale = settings(shipped_model(), careful, asking)
-    belief = believe(texts, careful)
-    found: list[tuple[Proposal, ...]] = []
-    for i, values in enumerate(decide(belief.together, _outcomes(), thresholds, scale)):
-        text, spans, by_clause = texts[i], belief.reading.clauses[i], belief.reading.by_clause[i]
-        stated = {fact: (COLUMNS.index((fact, v.value)), by_clause) for fact, v in values.items() if not v.assumed}
-        words = _by_omission(text, spans, stated) if careful and evidence else _by_head(spans, stated)
-        facts = [
-            Proposal(fact, v.value, round(v.confidence, 4), "assumed" if v.assumed else "text", words.get(fact, ()))
-            for fact, v in values.items()
-        ]
-        refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
-        if careful:  # told in other words, and what the writer takes for granted: a millisecond a text
-            refining |= {p.fact: p for p in belief_proposals(text)}
-        found.append((*facts, *refining.values()) if spans else ())
+        chunk = [text[:LONGEST] for text in texts[start : start + CHUNK]]
+        for text, belief in zip(chunk, believe(chunk, careful), strict=True):
+            found.append(_proposals(text, belief, thresholds, scale, careful, evidence))
     return found
 
 
-Stated = dict[str, tuple[int, NDArray[Any]]]  # fact -> its column, and what speaks for it by clause (clause, column)
+def _proposals(
+    text: str, belief: Belief, thresholds: Thresholds, scale: Sequence[float], careful: bool, evidence: bool
+) -> tuple[Proposal, ...]:
+    spans, by_clause = belief.reading.clauses, belief.reading.by_clause
+    if not spans:
+        return ()
+    values = decide(belief.together, _outcomes(), thresholds, scale)
+    stated = {fact: COLUMNS.index((fact, v.value)) for fact, v in values.items() if not v.assumed}
+    find = _by_omission if careful and evidence and len(spans) > 1 and stated else _by_head
+    words = find(text, spans, by_clause, stated)
+    facts = [
+        Proposal(fact, v.value, round(v.confidence, 4), "assumed" if v.assumed else "text", words.get(fact, ()))
+        for fact, v in values.items()
+    ]
+    refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
+    if careful:  # told in other words, and what the writer takes for granted
+        from .beliefs import belief_proposals
+
+        assert belief.encoded is not None
+        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:])}
+    return (*facts, *refining.values())
 
 
-def _by_head(spans: Sequence[Span], stated: Stated) -> dict[str, tuple[Span, ...]]:
+ByClause = Sequence[Sequence[float]]  # (clause, column) probabilities
+
+
+def _by_head(
+    text: str, spans: Sequence[Span], by_clause: ByClause, stated: dict[str, int]
+) -> dict[str, tuple[Span, ...]]:
     """For each stated fact the clause that speaks for it most."""
-    return {fact: (spans[int(by_clause[:, column].argmax())],) for fact, (column, by_clause) in stated.items()}
+    return {
+        fact: (spans[max(range(len(spans)), key=lambda i: by_clause[i][column])],)  # noqa: B023 - called at once
+        for fact, column in stated.items()
+    }
 
 
-def _by_omission(text: str, spans: Sequence[Span], stated: Stated) -> dict[str, tuple[Span, ...]]:
+def _by_omission(
+    text: str, spans: Sequence[Span], by_clause: ByClause, stated: dict[str, int]
+) -> dict[str, tuple[Span, ...]]:
     """For each stated fact the clauses without which it would not be read.
 
     Every clause is left out by itself once. A fact's clauses are those whose absence costs it most: the first alone if the fact
     falls below `CARRIES` without it, else the first two, or three.
     """
-    most = _by_head(spans, stated)
-    if len(spans) == 1 or not stated:
-        return most
-    likely = sorted(range(len(spans)), key=lambda i: -max(float(by[i, column]) for column, by in stated.values()))
+    likely = sorted(range(len(spans)), key=lambda i: -max(by_clause[i][column] for column in stated.values()))
     tried = sorted(likely[:TRIED_CLAUSES])
-    without = believe([_leave_out(text, [spans[i]]) for i in tried], True).alone
+    without = _without(text, [[spans[i]] for i in tried])
     order = {
         # where no single clause matters, the heads' own opinion decides
-        fact: sorted(
-            range(len(tried)), key=lambda k: (round(float(without[k, column]), 2), -by_clause[tried[k], column])
-        )
-        for fact, (column, by_clause) in stated.items()
+        fact: sorted(tried, key=lambda i: (round(without[tried.index(i)][column], 2), -by_clause[i][column]))  # noqa: B023
+        for fact, column in stated.items()
     }
-    taken = {fact: 1 for fact in stated}
-    still = [fact for fact, (column, _) in stated.items() if without[order[fact][0], column] >= CARRIES]
+    taken = dict.fromkeys(stated, 1)
+    still = [f for f, column in stated.items() if without[tried.index(order[f][0])][column] >= CARRIES]
     while still and (size := taken[still[0]] + 1) <= min(EVIDENCE_CLAUSES, len(tried)):
-        left = believe([_leave_out(text, [spans[tried[k]] for k in order[f][:size]]) for f in still], True).alone
+        left = _without(text, [[spans[i] for i in order[fact][:size]] for fact in still])
         taken |= dict.fromkeys(still, size)
-        still = [fact for fact, p in zip(still, left, strict=True) if p[stated[fact][0]] >= CARRIES]
-    return {fact: tuple(spans[i] for i in sorted(tried[k] for k in order[fact][: taken[fact]])) for fact in stated}
+        still = [fact for fact, p in zip(still, left, strict=True) if p[stated[fact]] >= CARRIES]
+    return {fact: tuple(spans[i] for i in sorted(order[fact][: taken[fact]])) for fact in stated}
 
 
-def _leave_out(text: str, omitted: Sequence[Span]) -> str:
-    for span in sorted(omitted, key=lambda s: -s.start):
-        text = text[: span.start] + text[span.end :]
-    return text
+def _without(text: str, omitted: Sequence[Sequence[Span]]) -> list[list[float]]:
+    """What the careful reader believes of each fact by itself once some spans are left out: (case, column)."""
+    shortened = []
+    for spans in omitted:
+        rest = text
+        for span in sorted(spans, key=lambda s: -s.start):
+            rest = rest[: span.start] + rest[span.end :]
+        shortened.append(rest)
+    return [marginal(belief.together) for belief in believe(shortened, True)]

@@ -189,10 +189,14 @@ def _values(stated: Mapping[str, Any], facts: Mapping[str, Fact], where: str) ->
 def _check_names(book: Rulebook) -> None:
     """Every name that one entry uses of another is known."""
     entries, verdicts = book.entries, book.entries["verdicts"]
-    for name in ("mitigations", "pitfalls", "parallels", "evidence"):
+    for name in ("mitigations", "pitfalls", "parallels", "evidence", "stand_ins"):
         for i, entry in entries[name].items():
             for when in alternatives(entry):
                 _condition(when, book.facts, verdicts, f"{book.folder / name}.toml, {i}")
+    for i, entry in entries["stand_ins"].items():
+        for count in entry.get("counts", []):
+            where = f"{book.folder / 'stand_ins.toml'}, {i}"
+            _known(count["fact"], [f.id for f in book.facts.values() if not f.values], "count", where)
     for name in ("scenarios", "golden"):
         for i, entry in entries[name].items():
             where = f"{book.folder / name}.toml, {i}"

@@ -61,6 +61,18 @@ NUMBER: Shape = (
 )
 SHARE: Shape = ("a number from 0 to 99", lambda value: NUMBER[1](value) and value <= 99)
 OPTIONS: Shape = ("a list of tables with `id` and `label`", _list_of(_table_of(id=TEXT, label=TEXT)))
+NUMBERS: Shape = (
+    "a table of numbers",
+    lambda value: isinstance(value, dict) and all(NUMBER[1](v) for v in value.values()),
+)
+ADAPT: Shape = (
+    "a table of whole numbers, `default`, `most` and maybe `a_step`",
+    lambda value: _table_of(default=COUNT, most=COUNT)(value) and all(_is_count(v) for v in value.values()),
+)
+COUNTS: Shape = (
+    "a list of tables with `parameter`, `fact`, `minimum` and `maximum`",
+    _list_of(_table_of(parameter=TEXT, fact=TEXT, minimum=COUNT, maximum=COUNT)),
+)
 WHEN: Shape = ("a table of facts and lists of values", _is_table)
 WHENS: Shape = (
     "a table of facts and lists of values, or a list of such tables",
@@ -112,6 +124,11 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "scenarios": Kind("scenario", {"text": TEXT, "facts": TABLE, "framing": TEXT, "verdict": TEXT, "near_miss": TEXT}),
+    "stand_ins": Kind(
+        "stand_in",
+        {"family": TEXT, "when": WHEN, "priority": COUNT, "says": TEXT, "adapt": ADAPT, "because": TEXT, "left_out": TEXTS, **_SHOWN},
+        {"parameters": NUMBERS, "counts": COUNTS},
+    ),
     "golden": Kind("golden", {"text": TEXT, "facts": TABLE, "verdict": TEXT}),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -35,7 +36,7 @@ def render(
     project: str, scenario: Scenario, recommendation: Recommendation, book: Rulebook, plan: Plan
 ) -> dict[str, bytes]:
     """Every file of the project that packaging is to call `project`: path with `/` -> content, advisor.json included."""
-    reference = copied(plan.family, plan.module)
+    reference = copied(plan.family, plan.module, *(["in_context"] if plan.language else []))
     values = {
         "package": PACKAGE,
         "project": project,
@@ -50,7 +51,6 @@ def render(
     environment = _environment()
     modules = ["__init__", "adapter", "environment", "settings", "train", "evaluate", "plot"]
     modules += ["widened", "shift"] if plan.widen else []
-    modules += ["in_context"] if plan.language else []
     templates = {
         "README.md": "README.md",
         "pyproject.toml": "pyproject.toml",
@@ -84,6 +84,7 @@ def _environment() -> "Environment":
         autoescape=False,  # the outputs are Markdown, TOML and Python; the user's words reach only README.md, as a code block
     )
     environment.filters["broken"] = broken
+    environment.filters["prose"] = prose
     return environment
 
 
@@ -96,14 +97,25 @@ def broken(call: str, indent: str) -> str:
     return f"{name}(\n" + "".join(f"{indent}    {line},\n" for line in lines) + f"{indent})"
 
 
-def copied(family: str, environment: str) -> dict[str, bytes]:
+def prose(text: str) -> str:
+    """Words of the rules as lines of a Python docstring, which they can't close."""
+    return textwrap.fill(text.replace("\\", "/").replace('"', "'"), 130)
+
+
+def copied(family: str, environment: str, *more: str) -> dict[str, bytes]:
     """The reference files that an algorithm needs, unchanged: path in the package -> content.
 
-    They are the algorithm, the module of its example, the adapter for gymnasium, and all that these import from beside them.
+    They are the algorithm, the module of its example, the adapter for gymnasium, `more` algorithms, and all that these import.
     """
     root = reference_folder()
     found: dict[str, bytes] = {}
-    waiting = [f"{family}.py", "tasks/__init__.py", "tasks/gym.py", f"tasks/{environment}.py"]
+    waiting = [
+        f"{family}.py",
+        "tasks/__init__.py",
+        "tasks/gym.py",
+        f"tasks/{environment}.py",
+        *(f"{name}.py" for name in more),
+    ]
     while waiting:
         name = waiting.pop()
         if name not in found:

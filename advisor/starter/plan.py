@@ -1,33 +1,63 @@
 """What the project is made of: the example, the user's class, the settings and the caveats that follow from the facts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from ..engine import Recommendation
-from ..errors import NoProject, UnknownEntry, nearest
+from ..errors import NoProject, RulesError, UnknownEntry, nearest
 from ..questions import next_question
-from ..rulebook import Rulebook
+from ..rulebook import Rulebook, load
+
+if TYPE_CHECKING:
+    from ..fit.plan import StandIn
 
 ENVIRONMENTS = ("metaworld:ML1", "mujoco:half-cheetah-vel")  # what --env knows
 
 
 @dataclass(frozen=True)
+class Proof:
+    """How the project's own test shows that an algorithm learns a family, and which template holds the family's class in gymnasium's form.
+
+    `margin`: of the way from chance to an agent that was told the task, and above the agent that may not adapt; from seeds 100 and 101.
+    """
+
+    own: str
+    margin: float
+
+
+_PROOFS = {  # (algorithm, family of the example) that a project can be made of
+    ("maml", "maze"): Proof("maze", 0.15),
+    ("maml", "objects"): Proof("objects", 0.25),
+    ("maml", "semicircle"): Proof("point", 0.2),
+    ("multi_task", "catalogue"): Proof("point", 0.5),
+    ("multi_task", "cities"): Proof("cities", 0.5),
+    ("multi_task", "support"): Proof("support", 0.3),
+    ("pearl", "diagnosis"): Proof("clinic", 0.5),
+    ("pearl", "semicircle"): Proof("point", 0.4),
+    ("rl2", "bandit"): Proof("arms", 0.3),
+    ("rl2", "regimes"): Proof("regimes", 0.15),
+    ("rl2", "shapes"): Proof("shapes", 0.2),
+}
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The choices for one project. Everything here is code or words of our own: nothing of the user's text reaches it."""
+    """The choices for one project. Everything here is code or words of ours or of the rules': nothing of the user's text reaches it."""
 
     family: str  # the algorithm: name of its file in reference_impls
     module: str  # the module of the example in reference_impls/tasks
     environment: str  # the class in it
-    arguments: str  # of the class, as Python
+    parameters: Mapping[str, Any]  # of the class
     what: str  # the example in words
     own: str  # the template of the class that holds the user's environment
     horizon: int  # its time limit, in steps
     config: str  # the algorithm's settings, a Python expression
     stages: int  # episodes or gradient steps to adapt in on each held-out task
     test_tasks: int
-    quick: int  # iterations in which the project's own test shows learning on the example
-    margin: float  # by which it does, of the way from chance to an agent that was told the task
+    margin: float  # by which the project's own test shows learning on the example, see Proof
     notes: tuple[str, ...]  # where the example differs from the scenario, and what was chosen because of a fact
+    switches: Mapping[str, Any] = field(default_factory=dict)  # the settings among `config` that follow from facts
     tasks: int = 0  # multi-task: the number of known tasks
     arc: str = ""  # multi-task: the angle they lie on
     sparse: bool = False  # whether the user's class begins with a sparse reward
@@ -39,23 +69,28 @@ class Plan:
     example_stages: int = 0
     example_tasks: int = 0
 
+    @property
+    def arguments(self) -> str:
+        """The parameters of the example as Python."""
+        return _arguments(self.parameters)
+
 
 def choose(recommendation: Recommendation, book: Rulebook, family: str | None = None, env: str | None = None) -> Plan:
     """The plan for the recommended family, or for `family` where the user insists on one; `env` wires it to one of ENVIRONMENTS.
 
-    Raises NoProject where there is nothing to write, and UnknownEntry for a family or an environment that there is none of.
+    Raises NoProject where there is nothing to write, UnknownEntry for a family or an environment that there is none of, RulesError for
+    a stand-in in the rules that no project can be made of.
     """
     known = {str(v["family"]) for v in book.entries["verdicts"].values() if v["family"]}
     facts = recommendation.values
     shifted = family is None and recommendation.verdict == "none_reliable"
     if shifted:  # the learner that the fit measures the shift with, unless gradients may be taken
         family = "maml" if facts.get("adaptation_gradients") == "allowed" else "pearl"
-        facts = {name: value for name, value in facts.items() if name != "action_kind"}
     elif family is None:
         family = str(book.entries["verdicts"][recommendation.verdict]["family"])
         if not family:
             raise _nothing_to_write(recommendation, book)
-    if family not in known or family not in _PLANS:
+    if family not in known or family not in _NOTES:
         hint = f"{nearest(family, sorted(known))} families: {', '.join(sorted(known))}".strip()
         raise UnknownEntry(f"no family is called `{family[:80]}`", hint=hint)
     if env is not None and env not in ENVIRONMENTS:
@@ -63,7 +98,7 @@ def choose(recommendation: Recommendation, book: Rulebook, family: str | None = 
         raise UnknownEntry(f"no environment is called `{env[:80]}`", hint=hint)
     if env is not None:  # both have continuous actions
         facts = {**facts, "action_kind": "continuous"}
-    plan = _PLANS[family](facts)
+    plan = _plan(family, _stand_in(family, facts, "none_reliable" if shifted else family, book), facts)
     plan = replace(
         plan,
         example_config=plan.config.replace("FAMILY", "EXAMPLE"),
@@ -73,6 +108,57 @@ def choose(recommendation: Recommendation, book: Rulebook, family: str | None = 
         widen=shifted,
     )
     return plan if env is None else _wired(plan, env)
+
+
+def _stand_in(family: str, facts: Mapping[str, str], verdict: str, book: Rulebook) -> "StandIn":
+    """The stand-in that the fit takes, but for one that no environment can replace, such as the prompts of a language model."""
+    from ..fit.plan import stand_ins  # here, for the fit brings numpy
+
+    for rules in (book, load()):  # an own rulebook may have stand-ins for other algorithms alone
+        for row in stand_ins(rules, {**facts, "verdict": verdict}):
+            if (family, row.family.partition(":")[0]) in _PROOFS:
+                if not all(name.isidentifier() for name in row.family_settings):
+                    raise RulesError("a parameter's name is no word", f"{rules.folder / 'stand_ins.toml'}, {row.id}")
+                return row
+    raise RulesError(f"no stand-in for `{family}`", str(book.folder / "stand_ins.toml"))
+
+
+def _plan(family: str, row: "StandIn", facts: Mapping[str, str]) -> Plan:
+    """The plan for a stand-in: its family, parameters and settings are those of the fit's smoke budget."""
+    from ..fit.families import BELIEVED, FAMILIES, REMEMBERED, sized
+
+    module, environment = row.family.split(":")
+    kind, proof = FAMILIES[module], _PROOFS[family, module]
+    adapt = row.test["steps"] * row.test["episodes"]
+    remembered = min(adapt, REMEMBERED) if row.stage == "gradient step" else adapt
+    tasks = int(row.family_settings.get("tasks", 0))
+    settings = sized(kind, family, "smoke", tasks, remembered, row.test, row.verdict == "none_reliable")
+    stages = {"multi_task": 1, "maml": row.test["steps"], "rl2": remembered + 1, "pearl": 1 + min(adapt, BELIEVED)}[
+        family
+    ]
+    if family == "maml":
+        settings = {"episodes": row.test["episodes"], **settings}
+    plan = Plan(
+        family=family,
+        module=module,
+        environment=environment,
+        parameters=row.family_settings,
+        what=row.sentence,
+        own=proof.own,
+        horizon=int(row.family_settings.get("horizon", kind.horizon)),
+        config="",
+        stages=stages,
+        test_tasks=tasks if kind.known else min(kind.tasks, 2000),
+        margin=proof.margin,
+        notes=tuple(_differences(facts, row, "discrete" if kind.discrete else "continuous")),
+        tasks=tasks,
+        sparse=facts.get("reward") == "sparse",
+    )
+    plan = _NOTES[family](plan, facts, row)
+    config = _call({**settings, **plan.switches})
+    if module == "diagnosis":  # its settings differ from the defaults in many places
+        config = config.replace("Config(", "Config.for_family(FAMILY, ")
+    return replace(plan, config=config)
 
 
 def _nothing_to_write(recommendation: Recommendation, book: Rulebook) -> NoProject:
@@ -91,202 +177,85 @@ def _nothing_to_write(recommendation: Recommendation, book: Rulebook) -> NoProje
     return NoProject(f"no project yet, for several answers are still possible: {', '.join(labels)}", hint=ask + insist)
 
 
-def _multi_task(facts: Mapping[str, str]) -> Plan:
-    what = "a robot that is a point and moves to known goals on a circle, each goal a task"
-    notes = _differences(facts, "continuous", what)
-    tasks, cut = _count(facts, "task_count", 10, 2, 20)
-    notes += [f"The example has {tasks} tasks, not {facts['task_count']}, to train in seconds."] if cut else []
-    hidden = facts.get("task_identity") == "hidden"
-    arguments, config = f"tasks={tasks}", []
+def _multi_task(plan: Plan, facts: Mapping[str, str], row: "StandIn") -> Plan:
+    notes: list[str] = []
+    switches: dict[str, Any] = {}
+    parameters = dict(plan.parameters)
     if facts.get("gradient_interference") == "present":
-        config.append("surgery=True")
+        switches["surgery"] = True
         notes.append("`gradient_surgery` (PCGrad) is on, because tasks pull the shared weights in opposing directions.")
     if facts.get("capacity_limits") == "present":
-        config.append("hidden=(128, 128)")
+        switches["hidden"] = (128, 128)
         notes.append(
             "`larger_network` is on, twice the reference's width, because one that is too small holds the tasks back."
         )
     if facts.get("task_imbalance") == "present":
-        config.append("normalise_rewards=True")
+        switches["normalise_rewards"] = True
         notes.append(
             "`one_scale` is on, each task's rewards are divided by their spread, because some tasks would dominate otherwise."
         )
     if facts.get("catastrophic_interference") == "present":
         notes.append(
-            "Every update rehearses all tasks from their replay memory, which is what keeps earlier ones alive."
+            "`train_side_by_side` is on: every update rehearses all tasks from their replay memory, which is what keeps earlier ones alive. "
+            "Where the tasks come one after another, `experience_replay` and `continual_learning` (EWC) are the switches."
         )
-    if config:
-        notes.append("Other mitigations are switched by name: `python -m starter_agent.train --mitigation task_heads`.")
+    if notes:
+        notes.append("Mitigations are switched by name: `python -m starter_agent.train --mitigation task_heads`.")
+    hidden, around = facts.get("task_identity") == "hidden", plan.module == "catalogue"
     if hidden:
-        arguments += ", arc=0.6"
-        config.append("task_id=False")
+        switches["task_id"] = False
+        note = "The policy is not told its task, as in your scenario, so the best it can be is one compromise"
+        if around:
+            parameters["arc"] = 0.6
+            note += "; the example's goals lie close together, where a compromise is worth having"
         notes.append(
-            "The policy is not told its task, as in your scenario, so the best it can be is one compromise; the example's goals lie "
-            "close together, where a compromise is worth having. Showing it the task (`task_id=True`) or inferring it (PEARL, RL²) "
-            "is what helps where tasks differ more."
+            note
+            + ". Showing it the task (`task_id=True`) or inferring it (PEARL, RL²) is what helps where tasks differ more."
         )
-    return Plan(
-        "multi_task",
-        "catalogue",
-        "Catalogue",
-        arguments,
-        what,
-        "point",
-        20,
-        _call(config),
-        1,
-        tasks,
-        30,
-        0.5,
-        tuple(notes),
-        tasks=tasks,
+    return replace(
+        plan,
+        parameters=parameters,
+        switches=switches,
+        notes=(*plan.notes, *notes),
         arc="0.6" if hidden else "2 * np.pi",
-        sparse=facts.get("reward") == "sparse",
         hidden_id=hidden,
     )
 
 
-def _maml(facts: Mapping[str, str]) -> Plan:
-    discrete = facts.get("action_kind") == "discrete"
-    what = (
-        "Bernoulli bandits, the winning chances new in each task"
-        if discrete
-        else "2D navigation, the goal unknown and new in each task"
-    )
-    notes = _differences(facts, "discrete" if discrete else "continuous", what)
+def _maml(plan: Plan, facts: Mapping[str, str], row: "StandIn") -> Plan:
+    steps, episodes = row.test["steps"], row.test["episodes"]
+    notes = [
+        f"A new task costs {steps * episodes} episodes: {steps} gradient step{'s' * (steps > 1)} on {episodes} each, "
+        "and training plays the same number before its step."
+    ]
     if facts.get("reward") == "sparse":
         notes.append("A gradient has nothing to follow where no reward is found: measure this before you rely on MAML.")
-    stages, config = 3, ["tasks=100", "step_size=1.0"] if discrete else []
-    if "adaptation_episodes" in facts:
-        budget, cut = _count(facts, "adaptation_episodes", 60, 1, 60)
-        episodes = min(budget, 20)
-        stages = budget // episodes
-        if cut:
-            notes.append(f"It adapts in {budget} episodes, not {facts['adaptation_episodes']}, to train in seconds.")
-        notes.append(
-            f"A new task costs {stages * episodes} episodes: {stages} gradient step{'s' * (stages > 1)} on {episodes} each, "
-            "and training plays the same number before its step."
-        )
-        config.insert(0, f"episodes={episodes}")
-    if discrete:
-        enough = int(facts.get("adaptation_episodes", 20)) >= 10  # a step on few pulls is mostly luck
-        return Plan(
-            "maml",
-            "bandit",
-            "Bandit",
-            "",
-            what,
-            "arms",
-            1,
-            _call([*config, "iterations=60"]),
-            stages,
-            2000,
-            40,
-            0.3 if enough else 0.1,
-            tuple(notes),
-        )
-    sparse = facts.get("reward") == "sparse"
-    return Plan(
-        "maml",
-        "navigation",
-        "Navigation",
-        "",
-        what,
-        "point",
-        100,
-        _call(config),
-        stages,
-        100,
-        20,
-        0.25,
-        tuple(notes),
-        sparse=sparse,
-    )
+    return replace(plan, notes=(*plan.notes, *_cut(facts, steps * episodes), *notes))
 
 
-def _rl2(facts: Mapping[str, str]) -> Plan:
-    if facts.get("action_kind") == "continuous":
-        what = "a robot that is a point, its goal somewhere on a half circle and hidden"
-        episodes, cut = _count(facts, "adaptation_episodes", 2, 2, 4)
-        config = [
-            f"episodes={episodes}",
-            "iterations=200",
-            "tasks=128",
-            "learning_rate=3e-3",
-            "discount=0.9",
-            "gae_lambda=0.95",
-        ]
-        config += ["entropy=0.0", "reward_shift=-1.0"]
-        plan = Plan(
-            "rl2", "semicircle", "Semicircle", "", what, "point", 20, _call(config), episodes, 500, 200, 0.25, ()
-        )
-        plan = replace(plan, sparse=facts.get("reward") == "sparse")
-    elif facts.get("reward") == "sparse":
-        what = "a grid with a hidden goal, new in each task, where only reaching it pays"
-        episodes, cut = _count(facts, "adaptation_episodes", 3, 2, 6)
-        config = [f"episodes={episodes}", "iterations=200", "tasks=256"]
-        plan = Plan(
-            "rl2",
-            "grid",
-            "Grid",
-            "size=4, horizon=10",
-            what,
-            "grid",
-            10,
-            _call(config),
-            episodes,
-            1000,
-            120,
-            0.25,
-            (),
-        )
-    else:
-        what = "Bernoulli bandits, the winning chances new in each task"
-        episodes, cut = _count(facts, "adaptation_episodes", 10, 2, 20)
-        config = [f"episodes={episodes}"]
-        arguments = f"pulls={episodes}"
-        plan = Plan("rl2", "bandit", "Bandit", arguments, what, "arms", 1, _call(config), episodes, 2000, 200, 0.3, ())
-    notes = _differences(facts, facts.get("action_kind", "discrete"), what, sparse=plan.module == "grid")
-    if cut:
-        notes.append(f"A trial has {episodes} episodes, not {facts['adaptation_episodes']}, to train in seconds.")
-    return replace(plan, notes=tuple(notes))
+def _rl2(plan: Plan, facts: Mapping[str, str], row: "StandIn") -> Plan:
+    note = f"A trial has {plan.stages} episode{'s' * (plan.stages > 1)}, and the memory is kept over all of them."
+    return replace(plan, notes=(*plan.notes, *_cut(facts, plan.stages - 1), note))
 
 
-def _pearl(facts: Mapping[str, str]) -> Plan:
-    stages, cut = _count(facts, "adaptation_episodes", 4, 2, 20)
-    if facts.get("action_kind") == "discrete":
-        what = "a diagnosis, each patient a task: tests narrow the belief before the answer"
-        notes = _differences(facts, "discrete", what)
-        notes.append("A case is one episode, and the belief adapts within it; each stage of the curve is a fresh case.")
-        config = "Config.for_family(FAMILY)"
-        return Plan("pearl", "diagnosis", "Diagnosis", "", what, "clinic", 8, config, 4, 2000, 20, 0.5, tuple(notes))
-    what = "a robot that is a point, its goal somewhere on a half circle and hidden"
-    notes = _differences(facts, "continuous", what)
-    notes += [f"The curve shows {stages} episodes, not {facts['adaptation_episodes']}."] if cut else []
-    sparse = facts.get("reward") == "sparse"
-    if sparse:
+def _pearl(plan: Plan, facts: Mapping[str, str], row: "StandIn") -> Plan:
+    if plan.module == "diagnosis":
+        note = "A case is one episode, and the belief adapts within it."
+        return replace(plan, notes=(*plan.notes, note))
+    notes = [f"The curve shows {plan.stages} episodes, the first without any knowledge of the task."]
+    if plan.sparse:
         notes.append(
             "`Semicircle(sparse=True)` in environment.py is the example with a sparse reward; it takes minutes."
         )
-    return Plan(
-        "pearl",
-        "semicircle",
-        "Semicircle",
-        "",
-        what,
-        "point",
-        20,
-        _call([]),
-        stages,
-        500,
-        14,
-        0.4,
-        tuple(notes),
-        sparse=sparse,
-    )
+    return replace(plan, notes=(*plan.notes, *_cut(facts, plan.stages - 1), *notes))
 
 
-_PLANS = {"multi_task": _multi_task, "maml": _maml, "rl2": _rl2, "pearl": _pearl}
+_NOTES: Mapping[str, Callable[[Plan, Mapping[str, str], "StandIn"], Plan]] = {
+    "multi_task": _multi_task,
+    "maml": _maml,
+    "rl2": _rl2,
+    "pearl": _pearl,
+}
 
 # First guesses for the simulated robots, not tuned; the rows of a batch are copies of the simulator, so they are few.
 _ROBOT_CONFIGS = {
@@ -300,8 +269,8 @@ _ROBOT_CONFIGS = {
 
 def _wired(plan: Plan, env: str) -> Plan:
     """The plan with the user's class played by a simulated robot; the example is kept for the proof of learning."""
-    switches = [s for s in ("surgery=True", "normalise_rewards=True", "task_id=False") if s in plan.config]
-    config = _ROBOT_CONFIGS[plan.family].format("".join(f", {s}" for s in switches))
+    switches = {name: value for name, value in plan.switches.items() if name != "hidden"}  # they are wide already
+    config = _ROBOT_CONFIGS[plan.family].format("".join(f", {name}={value}" for name, value in switches.items()))
     note = (
         f"The environment is {env}, through the class in environment.py. Its settings are a first guess and have not been tuned: nothing "
         "shows yet that they learn it. The small example is there for the proof that the algorithm learns."
@@ -318,9 +287,12 @@ def _wired(plan: Plan, env: str) -> Plan:
     )
 
 
-def _differences(facts: Mapping[str, str], actions: str, what: str, sparse: bool = False) -> list[str]:
+def _differences(facts: Mapping[str, str], row: "StandIn", actions: str) -> list[str]:
     """How the example differs from the scenario, as far as the facts tell."""
-    notes = [f"The environment begins as an example: {what}. Actions are {actions}."]
+    notes = [
+        f"The environment begins as the example that a fit trains on, too: {row.sentence}. Actions are {actions}.",
+        f"The environment leaves out: {'; '.join(row.left_out)}.",
+    ]
     if facts.get("action_kind", actions) != actions:
         notes.append(f"Your actions are {facts['action_kind']}, those of the example are not.")
     if facts.get("observation_kind") == "image":
@@ -329,17 +301,21 @@ def _differences(facts: Mapping[str, str], actions: str, what: str, sparse: bool
         notes.append(
             "Yours is a foundation model. This small project shows the mechanism and its measurement, not the model."
         )
-    if facts.get("reward") == "sparse" and not sparse:
+    if facts.get("reward") == "sparse":
         notes.append("Your rewards are sparse, those of the example are not: expect to need more exploration.")
     return notes
 
 
-def _count(facts: Mapping[str, str], name: str, default: int, least: int, most: int) -> tuple[int, bool]:
-    """A count from the facts, and whether it had to be moved into the range that trains in seconds."""
-    stated = int(facts.get(name, default))
-    used = min(max(stated, least), most)
-    return used, used != stated
+def _cut(facts: Mapping[str, str], used: int) -> list[str]:
+    """Says that the example adapts in another number of episodes than the scenario."""
+    stated = int(facts.get("adaptation_episodes", used))
+    return [] if stated == used else [f"It adapts in {used} episodes, not {stated}, to train in seconds."]
 
 
-def _call(arguments: list[str]) -> str:
-    return f"Config({', '.join(arguments)})"
+def _call(settings: Mapping[str, Any]) -> str:
+    return f"Config({_arguments(settings)})"
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    words = {name: f'"{value}"' if isinstance(value, str) else repr(value) for name, value in values.items()}
+    return ", ".join(f"{name}={word}" for name, word in words.items())

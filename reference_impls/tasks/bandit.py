@@ -11,7 +11,7 @@ optimum of the whole trial (the most that any learner can reach on average), and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -32,8 +32,11 @@ class Bandit:
     horizon: int = 1  # steps per episode: one pull
     observation_size: int = 1  # a bandit shows nothing; one constant keeps the shape of every other family
     discrete: bool = True
+    highest: float = 1.0  # winning probabilities are drawn from U(0, highest)
 
     def __post_init__(self) -> None:
+        if not 0 < self.highest <= 1:
+            raise ValueError(f"the highest winning probability lies above 0 and at most at 1, not at {self.highest}")
         if self.arms < 1 or self.pulls < 1 or self.horizon != 1 or self.observation_size != 1 or not self.discrete:
             raise ValueError(f"a bandit has at least one arm, one pull, horizon 1 and observation size 1; got {self}")
 
@@ -43,12 +46,21 @@ class Bandit:
         return self.arms
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw n tasks, (n, arm), of the distribution trained on: winning probabilities from U(0, 1)."""
-        return torch.rand(n, self.arms, generator=generator, device=generator.device)
+        """Draw n tasks, (n, arm), of the distribution trained on: winning probabilities from U(0, highest)."""
+        return self.highest * torch.rand(n, self.arms, generator=generator, device=generator.device)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n tasks, (n, arm), off that distribution: every arm is poor, its probability from U(0, 0.3)."""
         return 0.3 * torch.rand(n, self.arms, generator=generator, device=generator.device)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {"probabilities": "all arms get poorer, their winning probabilities at distance 1 from U(0, 0.3)"}
+
+    def moved(self, distance: float, what: str = "probabilities") -> Bandit:
+        """The bandits at a distance from 0, these, to 1."""
+        return replace(self, highest=self.highest * (1 - 0.7 * distance))
 
     def reset(self, tasks: Tensor) -> Tensor:
         """Tasks (..., arm) to states (..., 1): one zero, as a bandit has no state."""
@@ -83,8 +95,19 @@ class Bandit:
 
     def gittins_return(self, tasks: Tensor, generator: torch.Generator) -> Tensor:
         """Mean return (n, pull) of the arm with the highest finite-horizon Gittins index: ties go at random."""
-        table = self.gittins_index().to(tasks.dtype)
+        table = _gittins_index(self).to(tasks.dtype)
         return self._index_return(tasks, generator, lambda wins, losses, left: table[left, wins.long(), losses.long()])
+
+    def teacher(self, action: Tensor, reward: Tensor) -> Tensor:
+        """The arm (pull, n), a long, that the finite-horizon Gittins index would pull after what was pulled and won before, (pull, n) each.
+
+        Of equals the first, the same every time, so that there is one right answer to learn.
+        """
+        chosen = torch.nn.functional.one_hot(action, self.arms)  # (pull, n, arm)
+        won = chosen * (reward > 0).unsqueeze(-1)
+        wins, losses = (x.cumsum(0) - x for x in (won, chosen - won))  # before each pull
+        left = self.pulls - torch.arange(len(action), device=action.device).view(-1, 1, 1)
+        return _gittins_index(self).to(action.device)[left, wins, losses].argmax(-1)
 
     def _index_return(self, tasks: Tensor, generator: torch.Generator, index: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
         """Mean return (n, pull) of the arm with the highest index, a function of wins and losses (n, arm) and the pulls left."""
@@ -133,6 +156,8 @@ class Bandit:
     def bayes_optimum(self) -> float:
         """Exact mean return of a whole trial under the best possible policy, by dynamic programming over the posterior.
 
+        The prior U(0, highest) is known to that policy.
+
         The arms are alike before the first pull, so a posterior is the multiset of their counts; for 5 arms and 10 pulls that
         leaves a few thousand. The number grows steeply with the pulls.
 
@@ -140,6 +165,8 @@ class Bandit:
         """
         if self.pulls > 20:
             raise ValueError(f"the exact optimum is computed for at most 20 pulls, not {self.pulls}; compare with greedy_return")
+
+        mean = cache(self.posterior_mean)
 
         @cache
         def value(seen: tuple[Arm, ...], left: int) -> float:  # seen: the arms pulled so far, sorted
@@ -151,10 +178,24 @@ class Bandit:
                 others = list(seen)
                 if (wins, losses) != (0, 0):
                     others.remove((wins, losses))
-                p = (wins + 1) / (wins + losses + 2)  # posterior mean of Beta(wins + 1, losses + 1)
+                p = mean(wins, losses)
                 after_win = value(tuple(sorted([*others, (wins + 1, losses)])), left - 1)
                 after_loss = value(tuple(sorted([*others, (wins, losses + 1)])), left - 1)
                 best = max(best, p * (1 + after_win) + (1 - p) * after_loss)
             return best
 
         return value((), self.pulls)
+
+    def posterior_mean(self, wins: int, losses: int) -> float:
+        """Mean winning probability of an arm after so many wins and losses, under the prior U(0, highest)."""
+        if self.highest == 1:
+            return (wins + 1) / (wins + losses + 2)  # of Beta(wins + 1, losses + 1)
+        p = self.highest * (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000  # the same, cut off at `highest`: midpoint rule
+        weight = p**wins * (1 - p) ** losses
+        return float((p * weight).sum() / weight.sum())
+
+
+@cache
+def _gittins_index(family: Bandit) -> Tensor:
+    """The table of `Bandit.gittins_index`, computed once."""
+    return family.gittins_index()

@@ -10,13 +10,30 @@ Lengths are in units of the circle's radius, the return is the sum of the negati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 STEP = 0.1  # farthest move in one step, along each axis
 RANDOM_EPISODES = 200  # episodes a task behind `random_return`; its standard error is then about 0.3
+
+
+class Family(Protocol):
+    """What a task family must offer; states, observations and actions are tensors with any leading axes."""
+
+    @property
+    def horizon(self) -> int: ...
+    @property
+    def observation_size(self) -> int: ...
+    @property
+    def action_size(self) -> int: ...
+    @property
+    def discrete(self) -> bool: ...
+    def reset(self, tasks: Tensor) -> Tensor: ...
+    def observe(self, state: Tensor) -> Tensor: ...
+    def step(self, tasks: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,8 @@ class Catalogue:
     tasks: int = 10
     arc: float = 2 * math.pi  # radians; 0.6 makes the goals so similar that what helps one helps all
     horizon: int = 20  # steps per episode; the end of an episode is a time limit, no state of this family is terminal
+    radius: float = 1.0  # distance of the goals from the start
+    turned: float = 0.0  # by so much of the way to its neighbour each goal is turned
 
     observation_size = 2  # position (x, y)
     action_size = 2  # move along each axis in units of STEP, cut to [-1, 1]
@@ -38,7 +57,8 @@ class Catalogue:
     def catalogue(self) -> Tensor:
         """All known tasks in the order of their ids: (tasks, 3)."""
         id = torch.arange(self.tasks)
-        return torch.cat([self._on_circle(id * self.arc / self.tasks), id[:, None].float()], -1)
+        goal = self.radius * self._on_circle((id + self.turned) * self.arc / self.tasks)
+        return torch.cat([goal, id[:, None].float()], -1)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n known tasks, drawn with replacement: (n, 3)."""
@@ -50,6 +70,20 @@ class Catalogue:
         distance = 1 + 0.5 * torch.rand(n, 1, generator=generator)
         goal = distance * self._on_circle(between * self.arc / self.tasks)
         return torch.cat([goal, torch.full((n, 1), -1.0)], -1)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {
+            "goals": "each goal moves, its number stays: at distance 1 half way to its neighbour and 1.5 times as far out",
+            "radius": "the goals move outwards, at distance 1 to twice the radius; their numbers stay",
+        }
+
+    def moved(self, distance: float, what: str = "goals") -> Catalogue:
+        """The family at a distance from 0, this one, to 1."""
+        if what == "radius":
+            return replace(self, radius=self.radius * (1 + distance))
+        return replace(self, radius=self.radius * (1 + 0.5 * distance), turned=self.turned + 0.5 * distance)
 
     def ids(self, tasks: Tensor) -> Tensor:
         """The id of each task, -1 where it is not in the catalogue: (..., 3) -> (...) long."""

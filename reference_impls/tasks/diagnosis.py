@@ -7,7 +7,7 @@ computed exactly (dynamic programming over test counts), so both a learned belie
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -35,6 +35,8 @@ class Diagnosis:
     test_cost: float = 0.05  # in units of reward, a test
     horizon: int = 8  # actions at most, the diagnosis included
     discrete: bool = True
+    inverting: float = 0.0  # share of the laboratories that report every result inverted
+    crowding: float = 0.0  # share of the patients that have the first condition for sure; the others any, all alike
 
     @property
     def conditions(self) -> int:
@@ -53,13 +55,30 @@ class Diagnosis:
         return self.tests + self.conditions
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return n patients (n, 2), all conditions equally likely."""
-        condition = torch.randint(self.conditions, (n,), generator=generator, device=generator.device).float()
-        return torch.stack([condition, torch.zeros_like(condition)], dim=-1)
+        """Return n patients (n, 2), all conditions equally likely where nothing is moved."""
+        random = {"generator": generator, "device": generator.device}
+        patients = torch.zeros(n, 2, device=generator.device)
+        patients[:, 0] = torch.randint(self.conditions, (n,), **random).float()
+        if self.inverting or self.crowding:
+            patients[:, 0] *= torch.rand(n, **random) >= self.crowding
+            patients[:, 1] = (torch.rand(n, **random) < self.inverting).float()
+        return patients
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n patients (n, 2) of a laboratory that reports every result inverted, which training never shows."""
-        return self.sample(n, generator) + torch.tensor([0.0, 1.0], device=generator.device)
+        return replace(self, inverting=1.0).sample(n, generator)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {
+            "results": "more and more laboratories report every result inverted, at distance 1 all",
+            "priors": "one condition crowds out the others, at distance 1 nobody has another",
+        }
+
+    def moved(self, distance: float, what: str = "results") -> "Diagnosis":
+        """Return the family at a distance from 0, this one, to 1."""
+        return replace(self, crowding=distance) if what == "priors" else replace(self, inverting=distance)
 
     def condition(self, tasks: Tensor) -> Tensor:
         """Return the hidden condition (..., ) as an index, of patients (..., 2)."""

@@ -7,7 +7,7 @@ ends the episode (terminated); the horizon is a time limit. A move against the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class Grid:
     horizon: int = 15  # steps per episode; no goal is further than 2 (size - 1)
     action_size: int = len(MOVES)
     discrete: bool = True
+    turned: float = 0.0  # share of the tasks whose controls are turned round
 
     def __post_init__(self) -> None:
         if self.size < 2 or self.horizon < 1 or self.action_size != len(MOVES) or not self.discrete:
@@ -40,13 +41,23 @@ class Grid:
         order = torch.rand(n, self.size**2, generator=generator, device=generator.device)
         cells = order.topk(2, -1).indices  # (n, 2): start and goal, different
         places = torch.stack([cells // self.size, cells % self.size], -1).flatten(1)
-        return torch.cat([places.to(torch.get_default_dtype()), places.new_ones(n, 1, dtype=torch.get_default_dtype())], 1)
+        controls = places.new_ones(n, 1, dtype=torch.get_default_dtype())
+        if self.turned:
+            controls[torch.rand(n, generator=generator, device=generator.device) < self.turned] = -1
+        return torch.cat([places.to(controls.dtype), controls], 1)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n tasks (n, 5) off that distribution: the controls are turned round, north moves south and east west."""
-        tasks = self.sample(n, generator)
-        tasks[:, 4] = -1
-        return tasks
+        return replace(self, turned=1.0).sample(n, generator)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {"controls": "in more and more tasks north moves south and east west, at distance 1 in all"}
+
+    def moved(self, distance: float, what: str = "controls") -> Grid:
+        """The grids at a distance from 0, these, to 1."""
+        return replace(self, turned=distance)
 
     def reset(self, tasks: Tensor) -> Tensor:
         """Tasks (..., 5) to states (..., 2): row and column of the start."""

@@ -8,7 +8,7 @@ horizon is a time limit. A move against a wall stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Maze:
     loops: float = 0.1  # probability that a wall which the tree leaves standing is taken away
     action_size: int = len(MOVES)
     discrete: bool = True
+    turned: float = 0.0  # share of the tasks whose controls are turned round
 
     def __post_init__(self) -> None:
         if self.size < 2 or self.horizon < 1 or not 0 <= self.loops <= 1 or self.action_size != len(MOVES) or not self.discrete:
@@ -66,13 +67,28 @@ class Maze:
             moves[:, first, move] = opened.to(moves.dtype)
             moves[:, second, (move + 2) % 4] = opened.to(moves.dtype)
             places = torch.rand(n, cells, generator=generator).topk(2, -1).indices  # (n, 2): start and goal, different
-            return torch.cat([places.to(moves.dtype), torch.ones(n, 1), moves.flatten(1)], 1)
+            controls = torch.ones(n, 1)
+            if self.turned:
+                controls[torch.rand(n, generator=generator) < self.turned] = -1
+            return torch.cat([places.to(moves.dtype), controls, moves.flatten(1)], 1)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n tasks off that distribution: the controls are turned round, north moves south and east west."""
-        tasks = self.sample(n, generator)
-        tasks[:, 2] = -1
-        return tasks
+        return replace(self, turned=1.0).sample(n, generator)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {
+            "controls": "in more and more tasks north moves south and east west, at distance 1 in all",
+            "walls": "more walls are taken away, at distance 1 all",
+        }
+
+    def moved(self, distance: float, what: str = "controls") -> Maze:
+        """The mazes at a distance from 0, these, to 1."""
+        if what == "walls":
+            return replace(self, loops=self.loops + (1 - self.loops) * distance)
+        return replace(self, turned=distance)
 
     def reset(self, tasks: Tensor) -> Tensor:
         """Tasks (..., parameter) to states (..., 5): the start and its open moves."""

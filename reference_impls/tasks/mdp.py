@@ -10,7 +10,7 @@ for what is little known, and an oracle that knows the MDP (exact, out of reach)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class TabularMDP:
     actions: int = 5
     horizon: int = 10  # steps per episode
     discrete: bool = True
+    mean_reward: float = 1.0  # mean rewards are drawn from N(mean_reward, 1)
 
     def __post_init__(self) -> None:
         if min(self.states, self.actions, self.horizon) < 1 or not self.discrete:
@@ -46,7 +47,7 @@ class TabularMDP:
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n tasks (n, parameter) of the distribution trained on: first the mean rewards, then the transitions."""
         pairs = self.states * self.actions
-        mean = 1 + torch.randn(n, pairs, generator=generator, device=generator.device)  # (n, state x action)
+        mean = self.mean_reward + torch.randn(n, pairs, generator=generator, device=generator.device)  # (n, state x action)
         weight = torch.empty(n, pairs, self.states, device=generator.device).exponential_(generator=generator)
         return torch.cat([mean, (weight / weight.sum(-1, keepdim=True)).flatten(1)], 1)  # weights over their sum: flat Dirichlet
 
@@ -55,6 +56,15 @@ class TabularMDP:
         tasks = self.sample(n, generator)
         tasks[:, : self.states * self.actions] -= 2
         return tasks
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {"rewards": "mean rewards fall, at distance 1 they are drawn from N(-1, 1), so that the unknown is overrated"}
+
+    def moved(self, distance: float, what: str = "rewards") -> TabularMDP:
+        """The MDPs at a distance from 0, these, to 1."""
+        return replace(self, mean_reward=self.mean_reward - 2 * distance)
 
     def split(self, tasks: Tensor) -> tuple[Tensor, Tensor]:
         """Tasks (..., parameter) to mean rewards (..., state, action) and transitions (..., state, action, next state)."""

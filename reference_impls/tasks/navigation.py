@@ -12,7 +12,7 @@ Ends: within `goal_radius` of the goal the episode is over (`terminated`). The l
 to keep.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,13 +29,15 @@ class Navigation:
     max_speed: float = 0.1  # largest move per step along each axis; actions are in this unit, so that +-1 is full speed
     goal_radius: float = 0.01  # nearer than this, the episode ends
     shifted_radius: tuple[float, float] = (0.8, 1.2)  # ring of goals off the distribution; the square ends at 0.71
+    outwards: float = 0.0  # share of the way from the square to that ring that each goal is moved
     observation_size: int = 2
     action_size: int = 2
     discrete: bool = False
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` goals of the distribution: (n, 2)."""
-        return self.goal_range * (2 * torch.rand(n, 2, generator=generator, device=generator.device) - 1)
+        goals = self.goal_range * (2 * torch.rand(n, 2, generator=generator, device=generator.device) - 1)
+        return goals if self.outwards == 0 else torch.lerp(goals, self.shifted(n, generator), self.outwards)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` goals on a ring that lies wholly outside the square, in all directions alike: (n, 2)."""
@@ -43,6 +45,20 @@ class Navigation:
         radius = inner + (outer - inner) * torch.rand(n, 1, generator=generator, device=generator.device)
         angle = 2 * torch.pi * torch.rand(n, 1, generator=generator, device=generator.device)
         return radius * torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {
+            "ring": "the goals move out of the square they were drawn from, at distance 1 on to a ring around it",
+            "radius": "the square of goals grows, at distance 1 to twice the side, so that a quarter of the goals stays within the old one",
+        }
+
+    def moved(self, distance: float, what: str = "ring") -> "Navigation":
+        """The family at a distance from 0, this one, to 1."""
+        if what == "radius":
+            return replace(self, goal_range=self.goal_range * (1 + distance))
+        return replace(self, outwards=distance)
 
     def reset(self, tasks: Tensor) -> Tensor:
         """Start every environment at the origin: goals (..., 2) -> positions (..., 2)."""

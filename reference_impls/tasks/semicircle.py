@@ -7,7 +7,7 @@ Nothing ever terminates: the horizon is a time limit, and the value after it cou
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,19 +22,35 @@ class Semicircle:
     horizon: int = 20  # steps per episode; 10 or less bring the robot to any goal
     sparse: bool = False  # reward only within `goal_radius`: 1 - distance there, 0 elsewhere
     goal_radius: float = 0.2
+    turned: float = 0.0  # radians by which the half circle of goals is turned clockwise; 0 is the upper half
     observation_size: int = 2
     action_size: int = 2
     discrete: bool = False
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return n goals (n, 2), uniform on the upper semicircle."""
+        """Return n goals (n, 2), uniform on the semicircle, the upper one where nothing is turned."""
         return self._goals(math.pi * torch.rand(n, generator=generator, device=generator.device))
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Return n goals (n, 2) that training never shows: uniform on the lower semicircle."""
         return self._goals(-math.pi * torch.rand(n, generator=generator, device=generator.device))
 
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {
+            "angle": "the half circle of goals turns round the start, at distance 1 on to the other half",
+            "radius": "the goals move outwards, at distance 1 to twice the radius",
+        }
+
+    def moved(self, distance: float, what: str = "angle") -> "Semicircle":
+        """Return the family at a distance from 0, this one, to 1."""
+        if what == "radius":
+            return replace(self, radius=self.radius * (1.0 + distance))
+        return replace(self, turned=self.turned + math.pi * distance)
+
     def _goals(self, angle: Tensor) -> Tensor:
+        angle = angle - self.turned
         return self.radius * torch.stack([angle.cos(), angle.sin()], dim=-1)  # (n, 2)
 
     def reset(self, tasks: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A task is amplitude and phase, and no reinforcement learning: instead of steps a
 in [-5, 5] and targets are without noise, so two points nearly always fix the curve, and what error is left is the learner's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,16 @@ class Sine:
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n curves (n, 2) with amplitudes larger than any of the distribution."""
         return self._curves(n, self.shifted_amplitude, generator)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words."""
+        return {"amplitude": "amplitudes grow, at distance 1 to a range that lies wholly above that of training"}
+
+    def moved(self, distance: float, what: str = "amplitude") -> "Sine":
+        """The family at a distance from 0, this one, to 1."""
+        low, high = (old + distance * (new - old) for old, new in zip(self.amplitude, self.shifted_amplitude, strict=True))
+        return replace(self, amplitude=(low, high))
 
     def _curves(self, n: int, amplitude: tuple[float, float], generator: torch.Generator) -> Tensor:
         low, high = torch.tensor([amplitude, self.phase], device=generator.device).unbind(-1)

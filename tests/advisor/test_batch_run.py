@@ -133,9 +133,9 @@ def kills(folder: Path, source: Path, name: str, options: list[str], count: int,
     command = [sys.executable, "-c", EAGER, "classify", str(source), *options, "--output"]
     reference = subprocess.run([*command, str(whole)], capture_output=True, text=True, env=environment)
     assert reference.returncode == 3, reference.stderr  # some rows hold an error
-    lines = len(
-        subprocess.run([*command[:-1], "--format", "csv" if name == "csv" else "jsonl"], capture_output=True).stdout
-    )
+    # What a part holds of them when all lines are written, or (Parquet) a little less.
+    form = "jsonl" if name == "jsonl" else "csv"
+    lines = len(subprocess.run([*command[:-1], "--format", form], capture_output=True).stdout)
     done = run = 0
     while done < count:
         target = folder / f"run{run}.{name}"
@@ -146,7 +146,7 @@ def kills(folder: Path, source: Path, name: str, options: list[str], count: int,
             process = subprocess.Popen(
                 [*command, str(target), "--resume"], stderr=subprocess.PIPE, text=True, env=environment
             )
-            if held < lines:  # once every line is written only the last steps are left, and the run may take them
+            if held < lines and not target.exists():  # else only the last steps are left, and the run may take them
                 at = min(lines, held + rng.randrange(lines // 3))
                 while (
                     process.poll() is None and not target.exists() and (not part.exists() or part.stat().st_size < at)

@@ -8,16 +8,23 @@ import pytest
 
 from advisor.reader.beliefs import LEXICON, belief_proposals, take_apart
 from advisor.reader.beliefs.cues import CUES
-from advisor.reader.beliefs.heads import LABELS, Heads, shipped_heads
+from advisor.reader.beliefs.heads import FOLDER, LABELS, TABLE, Heads, load, shipped_heads
 from advisor.reader.beliefs.match import Lexicon, sentences
 from advisor.reader.beliefs.numbers import read_aloud
-from advisor.reader.beliefs.train import labelled_rows, train, write
+from advisor.reader.beliefs.train import train, write
+from advisor.reader.model import CORPUS, corpus_hash
+from advisor.reader.propose import propose
+from advisor.reader.train import read_corpus
 
 CONCERNS = {"task_imbalance", "gradient_interference", "capacity_limits", "catastrophic_interference"}
 
 
+SILENT = [-3.0] * len(LABELS)  # an encoder that hears nothing in particular
+
+
 def said(text: str) -> dict[str, str]:
-    return {p.fact: p.value for p in belief_proposals(text)}
+    """What the careful reader makes of a text, encoder and all."""
+    return {p.fact: p.value for p in propose([text], True, evidence=False)[0]}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_a_plain_belief_is_found(text: str, fact: str, value: str) -> None:
 def test_the_words_are_exact_and_on_the_spot() -> None:
     """Evidence quotes the text at its offsets, and lies in the sentence that says it."""
     text = "Nine ferries share one policy.\nThe gradients of two of them fight. It rains."
-    (proposal,) = [p for p in belief_proposals(text) if p.fact == "gradient_interference"]
+    (proposal,) = [p for p in belief_proposals(text, [2.0] * len(LABELS)) if p.fact == "gradient_interference"]
     (span,) = proposal.evidence
     assert text[span.start : span.end] == span.text and "gradients of two of them fight" in span.text
     assert "ferries" not in span.text and "rains" not in span.text and proposal.source == "text"
@@ -84,8 +91,8 @@ def test_the_words_are_exact_and_on_the_spot() -> None:
 
 def test_every_proposal_has_words_inside_the_text() -> None:
     """On every labelled description each proposal quotes at least one piece of it."""
-    for row in labelled_rows()[::10]:
-        for proposal in belief_proposals(row["text"]):
+    for row in [row for row in read_corpus(CORPUS) if "verdict" in row][::20]:
+        for proposal in belief_proposals(row["text"], [1.0] * len(LABELS)):
             assert proposal.evidence
             for span in proposal.evidence:
                 assert row["text"][span.start : span.end] == span.text != ""
@@ -145,38 +152,56 @@ def test_cues_and_lexicon_belong_together() -> None:
     assert known == {concept for cue in CUES for concept in (*cue.needs, *cue.beside, *cue.unless)}
 
 
-def test_training_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_the_same_to_the_byte(tmp_path: Path) -> None:
     """Two trainings on the same rows write the same files, and what they write can be read back."""
-    rows = labelled_rows()[::8]
+    rows = read_corpus(CORPUS)[::12]
+    generator = np.random.default_rng(0)
+    encoded, fold = generator.normal(size=(len(rows), len(LABELS))), np.arange(len(rows)) % 3
     written = []
     for name in ("a", "b"):
-        monkeypatch.setattr("advisor.reader.beliefs.train.WORDS", tmp_path / f"{name}.json")
-        monkeypatch.setattr("advisor.reader.beliefs.train.WEIGHTS", tmp_path / f"{name}.npz")
-        write(*train(rows))
-        written.append([(tmp_path / f"{name}{suffix}").read_bytes() for suffix in (".json", ".npz")])
-    assert written[0] == written[1] and len(list(tmp_path.iterdir())) == 4
-    assert json.loads(written[0][0])["trained_on"]["rows"] == len(rows)
+        (tmp_path / name).mkdir()
+        write(*train(rows, encoded, fold, 2, "hash"), tmp_path / name)
+        written.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert written[0] == written[1] and len(written[0]) == 2
+    assert json.loads(written[0][0])["trained_on"]["corpus_sha256"] == "hash"
+    assert load(tmp_path / "a").weights.shape[1] == len(LABELS)
 
 
-def test_the_shipped_heads_fit_together() -> None:
-    """Each feature has its weights, and no head proposes anything for words that it does not know."""
+def test_the_shipped_heads_belong_to_the_shipped_corpus() -> None:
+    """Each feature has its weights, the corpus they were trained on lies beside them, and unknown words propose nothing."""
     heads = shipped_heads()
     assert heads.weights.shape == (len(heads.columns), len(LABELS)) and np.isfinite(heads.weights).all()
-    assert set(heads.probabilities({"qwertz"}, set())) == set(LABELS)
-    assert max(heads.probabilities({"qwertz"}, set()).values()) < heads.thresholds["head"]
+    assert json.loads((FOLDER / TABLE).read_text(encoding="utf-8"))["trained_on"]["corpus_sha256"] == corpus_hash(
+        CORPUS
+    )
+    likely = heads.probabilities(heads.scores({"qwertz"}, set()), SILENT, set())
+    assert set(likely) == set(LABELS) and max(likely.values()) < heads.thresholds["head"]
 
 
 def test_a_head_alone_points_at_its_sentence() -> None:
     """Where no cue says which words it was, the evidence is the sentence that weighs most."""
+    mix = {"heads": [1.0] * 9, "encoder": [0.0] * 9, "cue": [0.0] * 9, "bias": [0.0] * 9}
     heads = Heads(
-        {"zebra": 0}, np.full((1, 9), 9.0, np.float32), np.full(9, -1.0, np.float32), {"head": 0.5, "cue": 0.5}, {}
+        {"zebra": 0}, np.full((1, 9), 9.0, np.float32), np.full(9, -1.0, np.float32), mix, {"head": 0.5, "cue": 0.5}
     )
     text = "Nothing here. A zebra walks. The end."
-    found = belief_proposals(text, heads)
+    found = belief_proposals(text, SILENT, heads)
     assert len(found) == 9 and {p.evidence[0].text for p in found} == {"A zebra walks"}
+
+
+def test_heads_encoder_and_cues_are_weighed_together() -> None:
+    """Each of the three can lift a label over its threshold, and the bias can hold it down."""
+    mix = {"heads": [1.0] * 9, "encoder": [2.0] * 9, "cue": [4.0] * 9, "bias": [-3.0] * 9}
+    heads = Heads({}, np.zeros((0, 9), np.float32), np.zeros(9, np.float32), mix, {})
+    label = LABELS[0]
+    base = heads.probabilities([0.0] * 9, [0.0] * 9, set())[label]
+    assert base < 0.05
+    assert heads.probabilities([4.0] * 9, [0.0] * 9, set())[label] > 0.5
+    assert heads.probabilities([0.0] * 9, [2.0] * 9, set())[label] > 0.5
+    assert heads.probabilities([0.0] * 9, [0.0] * 9, {label})[label] > 0.5
 
 
 def test_a_long_text_and_strange_letters_are_read() -> None:
     """Length, control characters and other scripts raise nothing."""
     assert take_apart("\x00\u202e \U0001f600 日本語。" + "a b? " * 20_000).sentences
-    assert belief_proposals("\n\n...!?") == ()
+    assert belief_proposals("\n\n...!?", SILENT) == ()

@@ -34,6 +34,13 @@ def test_data_files(tmp_path: Path, name: str, content: str) -> None:
     assert told.facts == {"training_tasks": "known_set", "task_count": "50"}
 
 
+def test_a_fact_of_no_such_name_is_refused_though_it_is_unknown() -> None:
+    """`unknown` takes back a fact that exists; a misspelt one is a mistake."""
+    assert not establish(Scenario("s", "", {"task_belief": "unknown"}), BOOK)
+    with pytest.raises(AdvisorError, match="weather"):
+        establish(Scenario("s", "", {"weather": "unknown"}), BOOK)
+
+
 @pytest.mark.parametrize("name", ["s.md", "s.txt"])
 def test_prose_files_are_the_description(tmp_path: Path, name: str) -> None:
     """Of Markdown and text the whole file is the description."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from advisor.fit.judge import bootstrap, interval, iqm, judge, normalise, student_quantile
+from advisor.fit.judge import LEAST_LEAD, bootstrap, interval, iqm, judge, normalise, student_quantile
 
 
 def made_up(mean, seeds=3, tasks=40, of_seed=0.02, of_task=0.2, rng=0):
@@ -81,6 +81,50 @@ def test_small_lead_is_not_enough_evidence():
     answer = judge(made_up(0.53, of_seed=0.05, rng=3), {"close": made_up(0.5, of_seed=0.05, rng=4)})
     assert answer.verdict == "not_enough_evidence"
     assert answer.more_seeds is None or answer.more_seeds >= 1
+
+
+def level(of_seed, rng):
+    """Scores that differ by a seed's luck alone, which is small."""
+    return made_up(0.5, seeds=5, of_seed=of_seed, of_task=0.0, rng=rng)
+
+
+def test_tiny_lead_does_not_fit():
+    """A lead of 0.005 that is clear of zero is neither a fit nor, the other way round, a failure: the two are level, and seeds won't help."""
+    ahead, behind = level(0.0001, 1) + 0.005, level(0.0001, 2)
+    for first, second in ((ahead, behind), (behind, ahead)):
+        answer = judge(first, {"close": second})
+        assert answer.verdict == "not_enough_evidence" and answer.more_seeds is None
+        assert "level for any use" in answer.reason and answer.better is None
+        assert answer.differences["close"].low > 0 or answer.differences["close"].high < 0
+
+
+def test_least_lead_is_the_threshold():
+    """Just above the least meaningful lead a clear difference is a verdict, just below it is none, both ways round."""
+    base = level(0.0001, 3)
+    for lead, verdicts in (
+        (1.1 * LEAST_LEAD, ("fits", "does_not_fit")),
+        (0.9 * LEAST_LEAD, ("not_enough_evidence",) * 2),
+    ):
+        assert (judge(base + lead, {"c": base}).verdict, judge(base, {"c": base + lead}).verdict) == verdicts
+
+
+def test_more_seeds_are_enough():
+    """The number of further seeds that is given does settle it, in most of many made-up cases, and their number isn't excessive."""
+    settled = asked = 0
+    for rng in range(40):
+        few = [made_up(m, 3, 40, 0.05, 0.1, 10 * rng + k) for k, m in enumerate((0.6, 0.5))]
+        answer = judge(few[0], {"c": few[1]}, resamples=200)
+        if answer.more_seeds is not None:
+            asked += 1
+            seeds = 3 + answer.more_seeds
+            many = [made_up(m, seeds, 40, 0.05, 0.1, 10 * rng + k + 5) for k, m in enumerate((0.6, 0.5))]
+            settled += judge(many[0], {"c": many[1]}, resamples=200).verdict == "fits"
+    assert asked >= 10 and settled >= 0.5 * asked
+
+
+def test_better_control_is_named():
+    """The control that is clearly better is handed on by its name."""
+    assert judge(made_up(0.4), {"weak": made_up(0.1, rng=1), "strong": made_up(0.8, rng=2)}).better == "strong"
 
 
 def test_one_seed_is_refused():

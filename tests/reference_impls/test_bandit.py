@@ -108,3 +108,17 @@ def test_gittins_comes_up_to_the_optimum() -> None:
     assert gittins > greedy + 0.3
     with pytest.raises(ValueError, match="200 pulls"):
         Bandit(pulls=201).gittins_index()
+
+
+def test_the_teacher_pulls_the_arm_of_the_highest_index() -> None:
+    """The teacher names the arm with the highest Gittins index for what was seen before each pull, the first of equals."""
+    family, generator = Bandit(arms=3, pulls=8), torch.Generator().manual_seed(0)
+    action = torch.randint(3, (8, 20), generator=generator)
+    reward = torch.randint(2, (8, 20), generator=generator).float()
+    told, table = family.teacher(action, reward), family.gittins_index()
+    for i in range(20):
+        wins, losses = [0, 0, 0], [0, 0, 0]
+        for t in range(8):
+            index = [table[8 - t, w, n].item() for w, n in zip(wins, losses, strict=True)]
+            assert told[t, i] == index.index(max(index))
+            (wins if reward[t, i] else losses)[int(action[t, i])] += 1

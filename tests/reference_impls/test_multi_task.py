@@ -3,27 +3,27 @@
 import json
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from reference_impls.mitigations import Learner
 from reference_impls.multi_task import (
     MLP,
     Batch,
     Config,
+    Moment,
     Trained,
     Twin,
     act,
     actor_loss,
     collect,
     critic_loss,
-    descend,
     draw,
     evaluate,
     main,
-    project,
     remember,
     standard,
     targets,
@@ -34,8 +34,10 @@ from reference_impls.multi_task import (
 from reference_impls.tasks.bandit import Bandit
 from reference_impls.tasks.catalogue import Catalogue
 from reference_impls.tasks.semicircle import Semicircle
+from reference_impls.tasks.varied import FAMILIES, Varied
 
 SMALL = Config(hidden=(8, 8), iterations=2, episodes=2, updates=2, batch=16)
+FAMILY = Catalogue(tasks=3)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -92,7 +94,7 @@ def test_an_end_is_told_from_the_time_limit() -> None:
     """The wall ends and restarts an episode, the time limit does not end it, and the place reached is kept."""
     config = replace(SMALL, task_id=False)
     actor = MLP(1, 2, config, 2, generator())
-    batch = collect(actor, Corridor(), torch.tensor([[1.0], [7.0]]), 1, generator())
+    batch = collect(actor, Corridor(), torch.tensor([[1.0], [7.0]]), torch.arange(2), 1, generator())
     assert batch.observation[0, :, 0].tolist() == [0, 1, 2, 0, 1]
     assert batch.next_observation[0, :, 0].tolist() == [1, 2, 3, 1, 2]
     assert batch.terminated[0].tolist() == [0, 0, 1, 0, 0]  # the last row was cut by the time limit
@@ -116,11 +118,22 @@ def test_standard_rewards() -> None:
     batch = random_batch()._replace(terminated=torch.zeros(3, 16))
     batch.reward[1] *= 100
     batch.reward[2] = 5.0
-    shift, scale = standard(batch, SMALL)
+    shift, scale = standard(batch, FAMILY, SMALL)
     torch.testing.assert_close(shift, batch.reward.mean(1))
     assert scale.tolist() == pytest.approx([*batch.reward[:2].std(1, correction=0).tolist(), 1.0])
-    assert standard(batch, replace(SMALL, centre_rewards=False))[0].tolist() == [0, 0, 0]
-    assert standard(batch, replace(SMALL, normalise_rewards=False))[1].tolist() == [1, 1, 1]
+    assert standard(batch, FAMILY, replace(SMALL, centre_rewards=False))[0].tolist() == [0, 0, 0]
+    assert standard(batch, FAMILY, replace(SMALL, normalise_rewards=False))[1].tolist() == [1, 1, 1]
+
+
+def test_rewards_may_be_scaled_by_their_returns() -> None:
+    """A constant reward has spread 0, but the sums to the end of its episodes don't; their spread, times 1 - discount, scales."""
+    config = replace(SMALL, return_scale=True, discount=0.5, episodes=1)
+    reward = torch.ones(1, 20)
+    batch = Batch(*[torch.zeros(1, 20, 2)] * 2, reward, torch.zeros(1, 20, 2), torch.zeros(1, 20))
+    sums = torch.tensor([2 - 2 * 0.5 ** (20 - t) for t in range(20)])
+    _, scale = standard(batch, FAMILY, config)
+    assert scale.item() == pytest.approx(0.5 * sums.std(correction=0).item(), rel=1e-5)
+    assert standard(batch, FAMILY, SMALL)[1].item() == 1
 
 
 def test_centring_moves_every_value_by_the_same_constant() -> None:
@@ -158,7 +171,7 @@ def test_targets_equal_a_plain_loop() -> None:
     """Row by row: the reward alone after an end, the discounted soft value of the smaller critic on top otherwise."""
     actor, _, target = networks(SMALL)
     batch = random_batch()
-    y = targets(actor, target, batch, SMALL, generator())
+    y = targets(actor, target, batch, torch.arange(3), SMALL, generator())
     action, log_density = act(actor, batch.next_observation, torch.arange(3), generator())
     q = target(batch.next_observation, action, torch.arange(3))
     assert 0 < batch.terminated.mean() < 1
@@ -176,10 +189,10 @@ def test_losses_equal_a_plain_loop() -> None:
     actor, critic, _ = networks(SMALL)
     batch, ids, y = random_batch(), torch.arange(3), torch.randn(3, 16, generator=generator(5))
     q = critic(batch.observation, batch.action, ids)
-    loss = critic_loss(critic, batch, y)
+    loss = critic_loss(critic, batch, ids, y)
     action, log_density = act(actor, batch.observation, ids, generator())
     q_new = critic(batch.observation, action, ids)
-    policy_loss = actor_loss(actor, critic, batch, SMALL, generator())
+    policy_loss = actor_loss(actor, critic, batch, ids, SMALL, generator())
     for task in range(3):
         rows = range(16)
         squares = sum(0.5 * (q[c, task, row] - y[task, row]).item() ** 2 for c in (0, 1) for row in rows)
@@ -219,10 +232,11 @@ def test_separate_training_of_a_task_does_not_see_the_others() -> None:
     config = replace(SMALL, separate=True)
 
     def trained_on(batch: Batch, **changes: bool) -> list[Tensor]:
-        actor, critic, target = networks(replace(config, **changes))
-        optimisers = torch.optim.Adam(actor.parameters()), torch.optim.Adam(critic.parameters())
+        used = replace(config, **changes)
+        actor, critic, target = networks(used)
+        learners = Learner(actor, used, 3), Learner(critic, used, 3)
         for step in range(3):
-            update(actor, critic, target, optimisers, batch, replace(config, **changes), generator(step))
+            update(*learners, target, batch, torch.arange(3), used, generator(step))
         return [p.detach() for p in (*actor.parameters(), *critic.parameters(), *target.parameters())]
 
     batch = random_batch()
@@ -245,47 +259,32 @@ def test_heads_share_all_but_the_last_layer() -> None:
     assert (head[[0, 2]] == 0).all() and (head[1] != 0).any() and (network.weights[0].grad != 0).any()
 
 
+def test_a_mixture_is_the_experts_weighed_by_the_gate() -> None:
+    """Each hidden layer sums its experts' outputs by shares that add up to 1; the gate by task reads the number alone."""
+    config = replace(SMALL, hidden=(8,), experts=3, gate="task")
+    network = MLP(2, 4, config, 3, generator())
+    assert [len(w) for w in network.weights] == [3, 1] and network.gate.shape == (1, 3, 3)
+    x, ids = random_batch().observation, torch.tensor([2, 0, 2])
+    shares = network.gate[0][ids].softmax(-1)  # (task, expert)
+    for task, id in enumerate(ids.tolist()):
+        row = torch.cat([x[task], torch.eye(3)[id].expand(16, 3)], -1)
+        hidden = sum(shares[task, e] * (row @ network.weights[0][e] + network.biases[0][e]) for e in range(3))
+        expected = hidden.relu() @ network.weights[1][0] + network.biases[1][0]
+        torch.testing.assert_close(network(x, ids)[task], expected)
+    by_input = MLP(2, 4, replace(config, gate="input", task_id=False), 3, generator())
+    assert by_input.gate.shape == (1, 2, 3) and by_input(x, ids).shape == (3, 16, 4)
+
+
+def test_the_critic_may_be_wider_than_the_actor() -> None:
+    """`critic_hidden` changes both critics and leaves the actor alone."""
+    config = replace(SMALL, critic_hidden=(32,))
+    actor, critic, _ = networks(config)
+    assert [tuple(w.shape[1:]) for w in actor.weights] == [(5, 8), (8, 8), (8, 4)]
+    for one in (critic.first, critic.second):
+        assert [tuple(w.shape[1:]) for w in one.weights] == [(7, 32), (32, 1)]
+
+
 # Update
-
-
-def test_surgery_equals_a_loop_over_pairs() -> None:
-    """The batched projection gives what algorithm 1 gives pair by pair, in the same random orders."""
-    gradients = torch.randn(5, 4, generator=generator(3), dtype=torch.float64)
-    projected = project(gradients, generator(4))
-    order = torch.rand(5, 5, generator=generator(4)).argsort(1)
-    for i in range(5):
-        g = gradients[i].clone()
-        for j in order[i].tolist():
-            if j != i and (dot := torch.dot(g, gradients[j])) < 0:
-                g -= dot / torch.dot(gradients[j], gradients[j]) * gradients[j]
-        torch.testing.assert_close(projected[i], g, atol=1e-12, rtol=1e-12)
-    assert not torch.allclose(projected, gradients)
-    agreeing = gradients.abs()
-    assert torch.equal(project(agreeing, generator()), agreeing)
-
-
-def test_surgery_works_on_each_tasks_own_gradient() -> None:
-    """The step taken is the sum of the projected gradients, each of which a loop over tasks also finds."""
-    config = replace(SMALL, surgery=True)
-    _, critic, _ = networks(config)
-    batch, y = random_batch(), 10 * torch.randn(3, 16, generator=generator(5))
-    parameters = {name: p.detach().clone() for name, p in critic.named_parameters()}
-    rows = []
-    for task in range(3):
-        leaves = {name: p.clone().requires_grad_() for name, p in parameters.items()}
-        loss = critic_loss(lambda *x, leaves=leaves: functional_call(critic, leaves, x), batch, y)[task] / 3
-        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(leaves.values()))]))
-    expected = project(torch.stack(rows), generator(6)).sum(0)
-    descend(
-        critic,
-        lambda q: critic_loss(q, batch, y),
-        torch.optim.SGD(critic.parameters(), lr=1.0),
-        config,
-        3,
-        generator(6),
-    )
-    step = torch.cat([(parameters[name] - p.detach()).flatten() for name, p in critic.named_parameters()])
-    torch.testing.assert_close(step, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_task_weights_weigh_the_tasks() -> None:
@@ -296,8 +295,10 @@ def test_task_weights_weigh_the_tasks() -> None:
         _, critic, _ = networks(config)
         batch = random_batch()
         y = batch.reward * torch.tensor([1.0, factor, 1.0])[:, None]
-        optimiser = torch.optim.SGD(critic.parameters(), lr=0.1)
-        descend(critic, lambda q, batch=batch, y=y: critic_loss(q, batch, y), optimiser, config, 3, generator())
+        ids = torch.arange(3)
+        Learner(critic, config, 3).descend(
+            lambda q, batch=batch, y=y, ids=ids: critic_loss(q, batch, ids, y), ids, generator()
+        )
         steps.append([p.detach() for p in critic.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*steps, strict=True))
 
@@ -355,9 +356,14 @@ def test_unknown_ids_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"task_id": False}, {"separate": True}, {"heads": True}, {"surgery": True}], ids=str
-)
-def test_same_seed_same_result(changes: dict[str, bool]) -> None:
+    "changes", [
+        {}, {"task_id": False}, {"separate": True}, {"heads": True}, {"surgery": True}, {"balance": "gradnorm"},
+        {"balance": "inverse_loss"}, {"experts": 2}, {"experts": 2, "gate": "input", "task_id": False}, {"return_scale": True},
+        {"in_turn": True, "iterations": 3}, {"in_turn": True, "iterations": 3, "rehearse": True},
+        {"in_turn": True, "iterations": 3, "ewc": 10.0, "heads": True},
+    ], ids=str,
+)  # fmt: skip
+def test_same_seed_same_result(changes: dict[str, Any]) -> None:
     """Training and evaluation depend on the seed only, not on torch's global state."""
     family, results = Catalogue(tasks=3), []
     for seed, global_seed in ((0, 1), (0, 2), (1, 1)):
@@ -394,12 +400,45 @@ def test_what_cannot_be_trained_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"separate": True, "task_id": False}, {"heads": True, "surgery": True}, {"separate": True, "heads": True}],
-)
-def test_contradictory_settings_are_refused(changes: dict[str, bool]) -> None:
+    [
+        {"separate": True, "task_id": False}, {"heads": True, "surgery": True}, {"separate": True, "heads": True},
+        {"experts": 2, "balance": "gradnorm"}, {"surgery": True, "balance": "gradnorm"}, {"experts": 2, "task_id": False},
+        {"balance": "alphabetical"}, {"experts": 2, "gate": "garden"}, {"rehearse": True}, {"ewc": 1.0},
+        {"in_turn": True, "separate": True}, {"in_turn": True, "surgery": True},
+    ], ids=str,
+)  # fmt: skip
+def test_contradictory_settings_are_refused(changes: dict[str, Any]) -> None:
     """Settings that take each other's meaning away are an error, not a silent choice."""
     with pytest.raises(ValueError):
-        Config(**changes)  # type: ignore[arg-type]
+        Config(**changes)
+
+
+def test_tasks_in_turn_are_collected_and_learned_one_after_another() -> None:
+    """Each phase learns from its own task; with rehearsal also from those before, never from those to come."""
+    for rehearse in (False, True):
+        moments: list[tuple[int, list[int], int]] = []
+        config = replace(SMALL, in_turn=True, rehearse=rehearse, iterations=7)  # 2 rounds for each of 3 tasks
+
+        def watch(moment: Moment, moments: list[tuple[int, list[int], int]] = moments) -> None:
+            moments.append((moment.done, moment.ids.tolist(), len(moment.batch.reward)))
+
+        calls: list[tuple[int, int, float]] = []
+        trained = train(config, FAMILY, progress=lambda *call, calls=calls: calls.append(call), watch=watch)
+        learned = [[0], [0], [0, 1], [0, 1], [0, 1, 2], [0, 1, 2]] if rehearse else [[0], [0], [1], [1], [2], [2]]
+        assert moments == [(i + 1, ids, len(ids)) for i, ids in enumerate(learned)]
+        assert [call[:2] for call in calls] == [(i + 1, 6) for i in range(6)]
+        assert trained.environment_steps == 6 * 2 * 20
+    with pytest.raises(ValueError, match="2 rounds are not one for each of 3 tasks"):
+        train(replace(SMALL, in_turn=True), FAMILY)
+    assert train(replace(SMALL, in_turn=True, rehearse=True, iterations=0), FAMILY).environment_steps == 0
+
+
+def test_rehearsal_draws_from_the_memory_that_each_task_left() -> None:
+    """The rows of a finished task are those of its own phase: its rewards, seen again while another task is learned."""
+    batches: list[Batch] = []
+    config = replace(SMALL, in_turn=True, rehearse=True, iterations=2, normalise_rewards=False, centre_rewards=False)
+    train(config, Corridor(), torch.tensor([[1.0], [7.0]]), watch=lambda moment: batches.append(moment.batch))
+    assert [b.reward.unique(dim=1).tolist() for b in batches] == [[[1.0]], [[1.0], [7.0]]]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -435,3 +474,24 @@ def test_command_prints_the_references(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert {"return", "worst task", "random", "oracle", "environment steps", "cpu seconds"} <= result.keys()
     assert result["settings"]["seed"] == 7 and result["settings"]["iterations"] == 1
     assert result["worst task"] <= result["return"] < result["oracle"]
+
+
+def gain(family: Varied, base: dict[str, Any], change: dict[str, Any], seed: int) -> float:
+    """Mean return that the change brings, in the unit of unscaled rewards."""
+    tasks, returns = family.catalogue(), []
+    for changes in (base, {**base, **change}):
+        config = Config(seed=seed, **changes)
+        unscaled = evaluate(train(config, family), config, family, tasks, 0)[:, 0] / family.scale(tasks)
+        returns.append(unscaled.mean().item())
+    return returns[1] - returns[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_concern_has_a_mitigation_that_shows(seed: int) -> None:
+    """Normalisation, the task's id, width and replay each bring, where their concern bites, a part of what docs/concerns.md shows."""
+    raw = {"normalise_rewards": False, "centre_rewards": False, "iterations": 30}
+    assert gain(FAMILIES["imbalance"], raw, {"normalise_rewards": True, "centre_rewards": True}, seed) > 6
+    assert gain(FAMILIES["interference"], {"iterations": 40, "task_id": False}, {"task_id": True}, seed) > 4
+    assert gain(FAMILIES["capacity"], {"iterations": 25, "hidden": (16, 16)}, {"hidden": (128, 128)}, seed) > 2
+    assert gain(FAMILIES["sequence"], {"in_turn": True, "iterations": 80}, {"rehearse": True}, seed) > 2

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from reference_impls import pearl
-from reference_impls.off_policy import Actor, Replay, Transitions, TwinCritic, bootstrap_target, rewarded_episodes
+from reference_impls.off_policy import (
+    Actor,
+    Replay,
+    Transitions,
+    TwinCritic,
+    bootstrap_target,
+    rewarded_episodes,
+)
 from reference_impls.pearl import Config, Family, Networks, Trained
+from reference_impls.saving import Scalars
 from reference_impls.tasks.diagnosis import Diagnosis
 from reference_impls.tasks.semicircle import Semicircle
 
@@ -200,6 +208,18 @@ def test_hints_are_rewarded_episodes() -> None:
     assert not rewarded_episodes(buffer, torch.tensor([0, 1]), 2, 2, 0.0, seeded()).valid.any()
 
 
+def test_averaged_trainings_end_with_the_target_critic() -> None:
+    """With `averaged` the critic that acts is the running mean, else the last one; all the rest of the training is the same."""
+    family = Diagnosis()
+    config = Config.for_family(family, **{**SHORT, "target_rate": 0.0})  # a target that stays where it began
+    torch.manual_seed(config.seed)
+    first = Networks(config, family).critic.state_dict()
+    for averaged in (True, False):
+        networks = pearl.train(dataclasses.replace(config, averaged=averaged), family).networks
+        same = [torch.equal(tensor, first[name]) for name, tensor in networks.critic.state_dict().items()]
+        assert all(same) if averaged else not any(same)
+
+
 def test_critic_trains_the_encoder_and_the_actor_does_not() -> None:
     """The encoder, but not the prior, learns from the critic's loss even without KL, and nothing from the actor's."""
     family = Semicircle()
@@ -282,10 +302,12 @@ def test_resumes_bit_for_bit(family: Family, tmp_path: Path) -> None:
         if done == 2:
             raise Stopped
 
-    whole = pearl.train(config, family, log=tmp_path / "whole.jsonl")
+    with Scalars(tmp_path / "whole.jsonl") as log:
+        whole = pearl.train(config, family, log=log)
     with pytest.raises(Stopped):  # in the second iteration, before it is saved
         pearl.train(config, family, stop, checkpoint=tmp_path / "state")
-    resumed = pearl.train(config, family, checkpoint=tmp_path / "state", log=tmp_path / "resumed.jsonl")
+    with Scalars(tmp_path / "resumed.jsonl") as log:
+        resumed = pearl.train(config, family, checkpoint=tmp_path / "state", log=log)
     assert resumed.returns == whole.returns
     for name, tensor in whole.networks.state_dict().items():
         assert torch.equal(tensor, resumed.networks.state_dict()[name]), name

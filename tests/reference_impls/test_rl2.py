@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,10 +59,10 @@ def test_memory_is_kept_across_episodes_and_cleared_between_tasks(core: str, mon
     left: list[Tensor] = []
     original = rl2.Agent.step
 
-    def watched(self: rl2.Agent, observation: Tensor, memory: rl2.Memory) -> tuple[Tensor, Tensor, Tensor]:
+    def watched(self: rl2.Agent, observation: Tensor, memory: rl2.Memory) -> tuple[Tensor, Tensor]:
         result = original(self, observation, memory)
         given.append(memory.hidden)
-        left.append(result[2])
+        left.append(result[1])
         return result
 
     monkeypatch.setattr(rl2.Agent, "step", watched)
@@ -87,19 +88,18 @@ def test_memory_is_kept_across_episodes_and_cleared_between_tasks(core: str, mon
 @pytest.mark.parametrize("core", ["attention", "gru"])
 @pytest.mark.parametrize("memory", [True, False])
 def test_whole_trials_at_once_equal_step_by_step(core: str, memory: bool) -> None:
-    """The form that takes in whole trials gives the policy and the value of the form that acts."""
+    """The form that takes in whole trials gives the heads what the form that acts gives them."""
     config = rl2.Config(episodes=3, core=core, memory=memory, key=3)
     agent, batch = play(config)
-    policy, value = agent.sequence(batch.observation, batch.past)
+    whole = agent.sequence(batch.observation, batch.past)
     state = agent.clear(64)
     for t in range(len(batch.action)):
         if not memory:
             state = agent.clear(64)
         assert memory or not batch.past[t].any()
-        one_policy, one_value, hidden = agent.step(batch.observation[t], rl2.Memory(state.hidden, batch.past[t]))
+        features, hidden = agent.step(batch.observation[t], rl2.Memory(state.hidden, batch.past[t]))
         state = rl2.Memory(hidden, batch.past[t])
-        assert torch.allclose(one_policy, policy[t], atol=1e-5)
-        assert torch.allclose(one_value, value[t], atol=1e-5)
+        assert torch.allclose(features, whole[t], atol=1e-5)
 
 
 def test_advantages_equal_a_plain_loop() -> None:
@@ -186,31 +186,16 @@ def test_a_resumed_training_ends_with_the_same_bits(core: str, tmp_path: Path) -
         rl2.train(replace(config, learning_rate=1e-3), family, checkpoint=path)
 
 
-def test_a_saved_agent_plays_as_before(tmp_path: Path) -> None:
-    """Loaded weights and settings are those saved, and give the same returns; a family of another shape is refused."""
-    family, config, path = Bandit(), rl2.Config(iterations=2, tasks=16, hidden=8), str(tmp_path / "agent")
-    trained = rl2.train(config, family)
-    rl2.save(path, trained, config)
-    loaded, settings = rl2.load(path, family)
-    tasks = family.sample(50, torch.Generator().manual_seed(0))
-    assert settings == config
-    assert torch.equal(
-        rl2.evaluate(trained, config, family, tasks, 0), rl2.evaluate(loaded, settings, family, tasks, 0)
-    )
-    with pytest.raises(RuntimeError):
-        rl2.load(path, Bandit(arms=3))
-
-
 def test_trials_grow_to_their_full_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """With growth trials begin short and are whole from that share of the run on; without it they always are."""
     lengths: list[int] = []
     original = rl2.update
 
     def watched(
-        agent: rl2.Agent, optimizer: torch.optim.Optimizer, config: rl2.Config, batch: rl2.Rollout, done: float
+        agent: rl2.Agent, optimizer: torch.optim.Optimizer, config: rl2.Config, batch: rl2.Rollout, *rest: Any
     ) -> None:
         lengths.append(batch.returns.shape[1])
-        original(agent, optimizer, config, batch, done)
+        original(agent, optimizer, config, batch, *rest)
 
     monkeypatch.setattr(rl2, "update", watched)
     config = rl2.Config(iterations=8, tasks=8, episodes=40, growth=0.5)
@@ -230,6 +215,44 @@ def test_the_agent_sees_and_learns_from_shifted_rewards() -> None:
         shifted.past[1][:, 4], plain.past[1][:, 4] - 1.5
     )  # two actions, two action x reward, the reward
     assert shifted.returns.max() <= 1 - 0.1 + 1e-5
+
+
+def test_a_privileged_critic_leaves_the_policy_blind() -> None:
+    """Privileged training learns from mean rewards with a critic that sees the task; what is played sees neither."""
+    family, config = Bandit(), rl2.Config(episodes=10, privileged=True)
+    agent, batch = play(config, family=family)
+    assert torch.equal(batch.credit, batch.tasks.gather(1, batch.action.T).T)
+    assert set(batch.reward.unique().tolist()) == {0.0, 1.0}  # as drawn, which is what the memory is shown
+    assert torch.equal(batch.past[1:, :, 2 * family.arms], batch.reward[:-1])
+    features = agent.sequence(batch.observation, batch.past)
+    assert features.shape[-1] == agent.policy.in_features  # no room for the task
+    other = agent.value(features, 1 - batch.tasks)
+    assert not torch.allclose(agent.value(features, batch.tasks), other)
+    plain, blind = play(rl2.Config(episodes=10), family=family)
+    assert torch.equal(blind.credit, blind.reward)
+    assert torch.equal(
+        plain.value(features, batch.tasks), plain.value(features, 1 - batch.tasks)
+    )  # not shown, so no matter
+
+
+def test_a_teacher_is_imitated_for_its_share_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher is asked in its share of the iterations only, about what the agent itself played, and comes to be followed."""
+    asked: list[tuple[Tensor, Tensor]] = []
+    original = Bandit.teacher
+
+    def watched(self: Bandit, action: Tensor, reward: Tensor) -> Tensor:
+        asked.append((action, reward))
+        return original(self, action, reward)
+
+    monkeypatch.setattr(Bandit, "teacher", watched)
+    family = Bandit(arms=3, pulls=6)
+    rl2.train(rl2.Config(episodes=6, iterations=8, tasks=16, teacher=0.5), family)
+    assert len(asked) == 4
+    config = rl2.Config(episodes=6, iterations=80, tasks=128, teacher=1.0)
+    agent = rl2.train(config, family).agent
+    generator = torch.Generator().manual_seed(9)
+    batch = rl2.rollout(agent, config, family, family.sample(2000, generator), generator, greedy=True)
+    assert (original(family, batch.action, batch.reward) == batch.action).float().mean() > 0.85
 
 
 def test_continuous_actions_take_part() -> None:

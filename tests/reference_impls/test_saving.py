@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from reference_impls.saving import load_state, resume_training, save_state, save_training
+from reference_impls.saving import Scalars, load_state, resume_training, save_state, save_training
 
 
 def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -90,3 +93,51 @@ def test_only_its_own_training_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="plain"):
         resume_training(tmp_path / "plain", *parts, {})
     assert torch.equal(parts[0].weight, before)
+
+
+def test_scalars_are_lines_of_json(tmp_path: Path) -> None:
+    """Each iteration is a line of its own at the end of the file, there to read at once; without a file nothing is written."""
+    path = tmp_path / "log.jsonl"
+    for first in (1, 3):
+        with Scalars(path) as scalars:
+            scalars.write(first, loss=0.5)
+            assert len(path.read_text().splitlines()) == first
+            scalars.write(first + 1, loss=0.25)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[1:3] == [{"iteration": 2, "loss": 0.25}, {"iteration": 3, "loss": 0.5}]
+    with Scalars() as scalars:
+        scalars.write(1, loss=1.0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_scalars_go_to_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every number becomes an event of its name and iteration in the folder, and the writer is closed at the end."""
+    events: list[object] = []
+
+    class SummaryWriter:
+        """Stands for TensorBoard's writer, whose package is an extra."""
+
+        def __init__(self, folder: str) -> None:
+            events.append(folder)
+
+        def __enter__(self) -> SummaryWriter:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            events.append("closed")
+
+        def add_scalar(self, *event: object) -> None:
+            events.append(event)
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    with Scalars(tensorboard=tmp_path) as scalars:
+        scalars.write(7, loss=0.5, reward=2.0)
+    assert events == [str(tmp_path), ("loss", 0.5, 7), ("reward", 2.0, 7), "closed"]
+
+
+def test_without_tensorboard_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events asked for without the package end with a ValueError that says how to get it, and no file is begun."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"):
+        Scalars(tmp_path / "log.jsonl", tmp_path / "events")
+    assert not list(tmp_path.iterdir())

@@ -37,6 +37,10 @@ WRITTEN_LIST = {
         "w1_catalogue", "w2_demonstrated_shapes", "w3_support_categories", "w4_prompt_examples", "w5_ten_cities",
         "w6_new_object_trials", "w7_market_regimes", "w8_diagnosis", "w9_new_mazes",
     },
+    "stand_ins": {
+        "bandit", "catalogue", "cities", "diagnosis", "in_context", "maze", "objects", "regimes", "semicircle", "semicircle_shifted",
+        "shapes", "support",
+    },
     "golden": {
         "g01_listed_tasks_stay", "g02_generated_tasks_stay", "g03_new_tasks_with_gradients", "g04_listed_then_new_with_gradients",
         "g05_new_tasks_frozen", "g06_listed_then_new_frozen", "g07_belief_new_tasks", "g08_belief_before_gradients",

@@ -33,6 +33,8 @@ FACTS = {
         "reward": "dense",
     },
     "multi_task_hidden": {**KNOWN, "task_identity": "hidden"},
+    "multi_task_cities": {**KNOWN, "task_identity": "observed"},
+    "multi_task_support": {**KNOWN, "model_kind": "foundation_model", "task_count": "200"},
     "none_reliable": {"training_tasks": "distribution", "test_tasks": "shifted"},
     "language": {**NEW, "adaptation_gradients": "not_allowed", "model_kind": "foundation_model"},
     "metaworld": {**NEW, "adaptation_gradients": "allowed"},

@@ -22,7 +22,19 @@ from .projects import FACTS, tree, written
 
 FOLDER = Path(__file__).parent / "snapshots"
 FIRST = "maml"
-WORDS = {"headline", "because", "limits", "truth", "mistake", "next", "meta_rl", "foundation_models", "label"}
+WORDS = {
+    "headline",
+    "because",
+    "limits",
+    "truth",
+    "mistake",
+    "next",
+    "meta_rl",
+    "foundation_models",
+    "label",
+    "says",
+    "left_out",
+}
 
 
 def masked(book: Rulebook) -> Rulebook:
@@ -31,6 +43,8 @@ def masked(book: Rulebook) -> Rulebook:
     def mask(value: Any, place: str) -> Any:
         if isinstance(value, dict):
             return {k: mask(v, f"{place}.{k}") if k in WORDS or isinstance(v, dict) else v for k, v in value.items()}
+        if isinstance(value, list):
+            return [mask(v, f"{place}.{i}") for i, v in enumerate(value)]
         return f"[{place}]" if isinstance(value, str) else value
 
     entries = {
@@ -54,6 +68,20 @@ def masked(book: Rulebook) -> Rulebook:
     )
 
 
+MODULES = [
+    "bandit",
+    "catalogue",
+    "cities",
+    "diagnosis",
+    "gym",
+    "in_context",
+    "maze",
+    "objects",
+    "regimes",
+    "semicircle",
+    "shapes",
+    "support",
+]
 COPY = "# a copy of the reference implementation\n"
 
 
@@ -64,10 +92,11 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "tasks").mkdir(parents=True)
     for family in ("maml", "multi_task", "pearl", "rl2"):
         (root / f"{family}.py").write_text(f"{COPY}from .saving import save\n")
+    (root / "in_context.py").write_text(f"{COPY}from .tasks.in_context import Labels\n")
     for name in (
         "saving",
         "tasks/__init__",
-        *(f"tasks/{m}" for m in ("bandit", "catalogue", "diagnosis", "grid", "gym", "navigation", "semicircle")),
+        *(f"tasks/{m}" for m in MODULES),
     ):
         (root / f"{name}.py").write_text(COPY)
     monkeypatch.setattr(files, "reference_folder", lambda: root)

@@ -53,7 +53,7 @@ def test_reference_files_are_copied_unchanged(case: str, book: Rulebook, tmp_pat
         "evaluate.py",
         "plot.py",
     }
-    generated |= {"widened.py", "shift.py", "in_context.py"}
+    generated |= {"widened.py", "shift.py"}
     inside = [p.removeprefix(package) for p in project.files if p.startswith(package)]
     same = [name for name in inside if name not in generated]
     assert f"{project.family}.py" in same and len(same) >= 3

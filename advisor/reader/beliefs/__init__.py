@@ -7,6 +7,7 @@ together within a sentence or two un-denied, say which words gave it away; linea
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,16 +75,23 @@ def take_apart(text: str) -> Reading:
     return Reading(words, hits, list(found.values()), frozenset(denied - found.keys()))
 
 
-def belief_proposals(text: str, heads: Heads | None = None) -> tuple[Proposal, ...]:
+def label_of(fact: str) -> str:
+    """The label of the heads that speaks for a cue's fact."""
+    return fact if fact in CONCERNS else next(label for label, (of, _) in BELIEFS.items() if of == fact)
+
+
+def belief_proposals(text: str, encoded: Sequence[float], heads: Heads | None = None) -> tuple[Proposal, ...]:
     """Return at most one proposal for each concern and belief, with the words that gave it away; nothing for text that voices none.
 
-    Raises BeliefWeightsError when the shipped heads are missing or damaged (`heads` takes their place).
+    `encoded` is what the encoder's heads say of each label, as log-odds; `heads` takes the place of the shipped ones. Raises
+    BeliefWeightsError when those are missing or damaged.
     """
     reading = take_apart(text)
     if not reading.sentences:
         return ()
     heads = heads or shipped_heads()
-    likely = heads.probabilities(*reading.features())
+    spoken_for = {label_of(cue.fact) for cue, _ in reading.cues}
+    likely = heads.probabilities(heads.scores(*reading.features()), encoded, spoken_for)
     cued = {cue.fact: (cue, places) for cue, places in reading.cues}
     found = []
     for label in LABELS:
@@ -91,10 +99,10 @@ def belief_proposals(text: str, heads: Heads | None = None) -> tuple[Proposal, .
         cue, places = cued.get(fact, (None, ()))
         if fact in reading.denied:
             continue
-        if likely[label] >= heads.thresholds["head"]:
+        if cue is not None and likely[label] >= heads.thresholds["cue"]:
+            value = cue.value if likely[label] < heads.thresholds["head"] else value
+        elif likely[label] >= heads.thresholds["head"]:
             places = places or (_weightiest(reading, heads, label),)
-        elif cue is not None and likely[label] >= heads.thresholds["cue"]:
-            value = cue.value
         else:
             continue
         spans = tuple(Span(start, end, text[start:end]) for start, end in places)

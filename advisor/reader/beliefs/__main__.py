@@ -1,31 +1,20 @@
-"""Concerns and pitfalls: `python -m advisor.reader.beliefs evaluate FILE` and `python -m advisor.reader.beliefs train`."""
+"""Concerns and pitfalls: `python -m advisor.reader.beliefs FILE` scores them on JSONL rows with `text`, `concerns` and `pitfalls`.
+
+Their heads are trained with the rest of the reader, by `python -m advisor.reader train`.
+"""
 
 import argparse
 import json
 from pathlib import Path
 
+from .evaluate import evaluate_file
+
 
 def main() -> None:
-    """Prints one JSON object: precision and recall on labelled descriptions, or what the heads were trained on."""
+    """Prints one JSON object: precision and recall on labelled descriptions."""
     parser = argparse.ArgumentParser(prog="python -m advisor.reader.beliefs", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("train", help="rebuild the shipped heads from the corpus")
-    commands.add_parser("evaluate", help="score JSONL rows with `text`, `concerns` and `pitfalls`").add_argument(
-        "file", type=Path
-    )
-    chosen = parser.parse_args()
-    if chosen.command == "evaluate":
-        from .evaluate import evaluate_file
-
-        print(json.dumps(evaluate_file(chosen.file), indent=2))
-    else:
-        from .train import labelled_rows, train, write
-
-        table, arrays = train(labelled_rows())
-        write(table, arrays)
-        print(
-            json.dumps({**table["trained_on"], "features": len(table["features"]), "thresholds": table["thresholds"]})
-        )
+    parser.add_argument("file", type=Path)
+    print(json.dumps(evaluate_file(parser.parse_args().file), indent=2))
 
 
 if __name__ == "__main__":
