@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rich.console import Console
 from rich.text import Text
@@ -38,6 +39,7 @@ class Question:
 
 
 Answer = Callable[[Question], str]  # a value of the fact, UNKNOWN or BACK
+Reading = Callable[[str], tuple[Proposal, ...]]  # a text -> what it proposes
 Review = Callable[[Mapping[str, Known]], str | None]  # the known facts -> the id of one to ask again
 
 
@@ -49,14 +51,16 @@ def converse(
     given: Mapping[str, str] | None = None,
     review: Review | None = None,
     follow_ups: bool = True,
+    reading: Reading = partial(read, asking=True),
 ) -> tuple[Scenario, Recommendation]:
     """Asks until no question can change the verdict, then the follow-ups; returns the scenario with the answers, and the recommendation.
 
     `given` are answers made beforehand: they count like any other. `answer` is asked for one fact at a time; BACK takes the answer before
     back. `review` sees all that is known once the verdict needs no more, and names a fact to ask again, an assumed one for instance, or
-    none. Every answer can be changed so until the follow-ups begin, and by BACK after that. Errors of both are passed on.
+    none; `reading` reads the text. Every answer can be changed so until the follow-ups begin, and by BACK after that. Errors of both are
+    passed on.
     """
-    proposals = read(scenario.text, asking=True) if scenario.text.strip() else ()
+    proposals = reading(scenario.text) if scenario.text.strip() else ()
     answers = dict(given or {})
     order: list[str] = []  # of what was asked; `given` can't be taken back
     again: str | None = None

@@ -156,7 +156,7 @@ def understand(
         raise UnknownEntry(
             f"no reader is called `{quoted(reader)}`", hint=nearest(reader, READERS) or ", ".join(READERS)
         )
-    proposals = _proposals(scenario.text, reader) if scenario.text.strip() else ()
+    proposals = proposals_of(scenario.text, reader) if scenario.text.strip() else ()
     return decide(establish(scenario, book, proposals, answers), book)
 
 
@@ -180,14 +180,15 @@ def stated(answers: Answers | None, book: Rulebook) -> dict[str, str]:
 
 
 @lru_cache(maxsize=_TEXTS_KEPT)
-def _proposals(text: str, reader: str) -> "tuple[Proposal, ...]":
+def proposals_of(text: str, reader: str, asking: bool = False) -> "tuple[Proposal, ...]":
+    """What `careful`, `quick` or `llm` reads from a text; `asking`: questions can follow, so less is accepted from the text."""
     if reader == "llm":
         from .reader import llm
 
         return llm.read_all([text])[0]
     from .reader import read as read_text
 
-    return read_text(text, careful=reader == "careful")
+    return read_text(text, careful=reader == "careful", asking=asking)
 
 
 def _question(answer: Recommendation, given: Mapping[str, str], book: Rulebook) -> "QuestionRecord | None":

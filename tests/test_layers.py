@@ -59,7 +59,12 @@ def test_reference_implementations_stand_alone() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 assert (node.module or "").split(".")[0] in allowed, path.name
             elif isinstance(node, ast.ImportFrom):
-                beside = (node.module or node.names[0].name).split(".")[0] in ("tasks", "saving", "off_policy", "mitigations")
+                beside = (node.module or node.names[0].name).split(".")[0] in (
+                    "tasks",
+                    "saving",
+                    "off_policy",
+                    "mitigations",
+                )
                 assert beside or path.parent.name == "tasks", path.name
 
 

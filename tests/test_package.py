@@ -53,7 +53,7 @@ def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 def test_the_wheel_holds_rules_weights_and_reference_files(wheel: Path) -> None:
     """Rules, the reader's weights, the templates and the reference implementations travel in the wheel, and no test does."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    for name in ("advisor/_rules/settings.toml", "advisor/reader/weights/model.npz", "reference_impls/maml.py"):
+    for name in ("advisor/_rules/settings.toml", "advisor/reader/weights/quick.safetensors", "reference_impls/maml.py"):
         assert name in names
     assert any(n.startswith("advisor/starter/templates/") for n in names)
     assert not any(n.startswith(("tests/", "rules/", "benchmarks/")) for n in names)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from ..engine import Recommendation
 from ..errors import AdvisorError, CannotWrite, MissingAnswer
 from ..rulebook import Rulebook
 from ..scenario import Scenario
-from .common import AsJson, RulesFolder, one_line_end, open_console, print_json
+from .common import AsJson, ReaderName, RulesFolder, one_line_end, open_console, print_json
 from .fit import running
 from .new import write_project
 
@@ -30,6 +31,7 @@ def ask(
         Path | None, typer.Option(help="YAML or JSON: fact -> value; nothing is prompted.", metavar="FILE")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Save the scenario with the answers.", metavar="FILE")] = None,
+    reader: ReaderName = "careful",
     as_json: AsJson = False,
     rules: RulesFolder = None,
 ) -> None:
@@ -38,13 +40,18 @@ def ask(
     if save is not None:
         _check_name(save)
     with one_line_end():
-        _ask(scenario, answers, save, as_json, book)
+        _ask(scenario, answers, save, reader, as_json, book)
 
 
-def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json: bool, book: Rulebook) -> None:
+def _ask(
+    scenario: str | None, answers: Path | None, save: Path | None, reader: str, as_json: bool, book: Rulebook
+) -> None:
     from .. import ask as stage
     from .. import explain as explaining
+    from ..library import proposals_of
     from ..record import record
+
+    reading = partial(proposals_of, reader=reader, asking=True)
 
     console = open_console(stderr=as_json)
     told = scenarios.load(scenario) if scenario else Scenario("asked")
@@ -52,7 +59,7 @@ def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json:
         stated = _answers(answers)
         try:
             told, recommendation = stage.converse(
-                told, book, stage.from_file(stated, book), given=stated, follow_ups=False
+                told, book, stage.from_file(stated, book), given=stated, follow_ups=False, reading=reading
             )
         except AdvisorError as error:
             raise error.at(str(answers)) from None
@@ -67,7 +74,8 @@ def _ask(scenario: str | None, answers: Path | None, save: Path | None, as_json:
             words = stage.description(console)
             told = scenarios.from_text(words, "asked") if words else told
         review = stage.review_in_terminal(console, book)
-        told, recommendation = stage.converse(told, book, stage.from_terminal(console, book), review=review)
+        asked = stage.from_terminal(console, book)
+        told, recommendation = stage.converse(told, book, asked, review=review, reading=reading)
     if as_json:
         print_json(record(told.id, recommendation, book).as_dict())
     else:

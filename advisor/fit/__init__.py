@@ -19,7 +19,7 @@ import numpy as np
 from ..engine import Recommendation
 from ..errors import Stopped
 from ..rulebook import Rulebook
-from . import environment, train
+from . import concerns, environment, train
 from .judge import Interval, Judgement, interval, judge, normalise
 from .page import Curve, RunReport, page
 from .plan import SEEDS, Candidate, Plan, make
@@ -191,6 +191,7 @@ def _report(
         means=means,
         left_out=plan.row.left_out,
         shift=_shift(plan, outcomes),
+        concerns=_concerns(plan, outcomes),
     )
 
 
@@ -203,19 +204,21 @@ def jobs(plan: Plan) -> list[Job]:
     wider = (
         {f"{lead}_wide_{w:g}": w for w in train.WIDTHS} if plan.verdict == "none_reliable" and _movable(plan) else {}
     )
+    diagnosed = [] if plan.concerns is None else ["concerns"]
     return [
         Job(
             name,
             row.family,
             dict(row.family_settings),
-            dict(plan.settings.get(lead if name in wider else name, {})),
+            dict(plan.settings.get(lead if name in wider or name in diagnosed else name, {})),
             dict(row.test),
             row.tasks,
             seed,
             test_sets,
             _moves(plan, name == lead) if name in _movers(plan) or name in wider else {},
+            _diagnosed(plan) if name in diagnosed else {},
         )
-        for name in (*needed, *wider, "references")
+        for name in (*needed, *wider, *diagnosed, "references")
         for seed in range(plan.seeds)
     ]
 
@@ -246,6 +249,19 @@ def _moves(plan: Plan, watched: bool) -> dict[str, Any]:
     row = plan.row
     tasks = 0 if row.tasks == 0 else 40 if row.pool == 1 else 10 * row.pool
     return {"tasks": tasks, "scored": row.scored, "control": not watched}
+
+
+def _diagnosed(plan: Plan) -> dict[str, Any]:
+    """Which trainings tell of the concerns, and on how many tasks."""
+    wanted = plan.concerns
+    return {} if wanted is None else {"kinds": list(wanted.kinds), "tasks": wanted.tasks, "told": wanted.told}
+
+
+def _concerns(plan: Plan, outcomes: Outcomes) -> concerns.Diagnosis | None:
+    """Which concerns of multi-task training were found, and what to try first."""
+    if plan.concerns is None or "concerns" not in outcomes:
+        return None
+    return concerns.report([o.concerns for o in outcomes["concerns"]], plan.concerns)
 
 
 def _shift(plan: Plan, outcomes: Outcomes) -> Shift | None:

@@ -11,12 +11,18 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
+from ..rulebook import holds
+from ..rulebook.model import Entry
+
 Measures = Mapping[str, float]
 WIDER = 2  # the training that asks whether width helps has hidden layers so many times as wide,
 LEAST = 128  # and at least so wide
 PROBED = 5  # rounds from one look at the gradients to the next
 PROBE_EPISODES = 50  # per task, of the untrained policy, behind the spread of the rewards
 KINDS = ("shared", "separate", "wide")
+TASKS = {"smoke": 25, "standard": 50}  # at most so many tasks of a plan are trained on, by budget,
+IN_TURN = 5  # and at most so many one after another, which takes so many times the gradient steps
+UNTRAINED = ("reward_spread",)  # measures of the family itself: no step that a training takes has acted on them
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,48 @@ class Finding:
         )
 
 
+@dataclass(frozen=True)
+class Step:
+    """A mitigation that is still to be tried."""
+
+    id: str  # in rules/mitigations.toml
+    label: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a plan wants to be diagnosed: the trainings, on how many tasks, and what may be recommended against each concern."""
+
+    kinds: tuple[str, ...]
+    tasks: int  # at most, evenly spread over the catalogue
+    told: bool  # whether the policy is told its task
+    advice: Mapping[str, tuple[Step, ...]]  # by concern, simplest first
+    note: str  # what was trained on, for readers
+
+
+@dataclass(frozen=True)
+class Concern:
+    """One concern in a report: its measure in each seed, the mean of them against the threshold, and what to try."""
+
+    id: str  # in rules/mitigations.toml
+    measure: str
+    meaning: str
+    values: tuple[float, ...]  # of each seed
+    value: float  # their mean
+    threshold: float
+    present: bool  # the mean lies above the threshold
+    advice: tuple[Step, ...]  # where present, what is left to try, simplest first
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The concerns of one fit. `measures`: the mean over the seeds of everything that was measured, those without a threshold too."""
+
+    concerns: tuple[Concern, ...]
+    measures: Measures
+    note: str
+
+
 SIGNS = (
     Sign("task_imbalance", "reward_spread", 5.0, "largest over smallest spread of a task's rewards under the untrained policy",
          ("one_scale",)),
@@ -68,6 +116,79 @@ def diagnose(measured: Iterable[Measures]) -> tuple[Finding, ...]:
     seeds = list(measured)
     values = {sign: [one[sign.measure] for one in seeds if sign.measure in one] for sign in SIGNS}
     return tuple(Finding(sign, mean(found)) for sign, found in values.items() if found)
+
+
+def asked(
+    facts: Mapping[str, str], mitigations: Mapping[str, Entry], budget: str, known: int, told: bool = True
+) -> Asked:
+    """What to diagnose on a catalogue of `known` tasks; `mitigations` are the entries of the rules.
+
+    Forgetting is measured only where the facts say that catastrophic interference is a concern: it costs a training with the tasks
+    one after another. What the trainings do already, or the facts say is done, is not recommended once more.
+    """
+    taken = {"one_scale", *(["show_task_identity"] if told else [])}
+    advice = {}
+    for sign in SIGNS:
+        entry = mitigations.get(sign.concern, {})
+        steps = sorted([*entry.get("before", []), *entry.get("options", [])], key=lambda step: int(step.get("step", 9)))
+        advice[sign.concern] = tuple(
+            Step(step["id"], step["label"])
+            for step in steps
+            if step["id"] in sign.advice
+            and (sign.measure in UNTRAINED or step["id"] not in taken)
+            and not (step.get("done") and holds(step["done"], facts))
+        )
+    in_turn = facts.get("catastrophic_interference") == "present"
+    tasks = min(TASKS[budget], known)
+    parts = [f"measured on {tasks} of the {known} tasks" if tasks < known else f"measured on all {known} tasks"]
+    if in_turn:
+        parts.append(f"on {min(IN_TURN, known)} one after another")
+    else:
+        parts.append("forgetting not measured, for nothing says that tasks arrive one after another")
+    parts.append("rewards on one scale" + (" and the task's number given" if told else ""))
+    if not told:
+        parts.append("single-task networks know their task, so the gap holds what hiding it costs")
+    return Asked((*KINDS, *(["in_turn"] if in_turn else [])), tasks, told, advice, "; ".join(parts))
+
+
+def report(measured: Iterable[Measures], wanted: Asked) -> Diagnosis:
+    """The diagnosis for a report, from what `measured` gave for each seed."""
+    seeds = list(measured)
+    names = dict.fromkeys(name for one in seeds for name in one)
+    return Diagnosis(
+        concerns=tuple(
+            Concern(
+                id=finding.sign.concern,
+                measure=finding.sign.measure,
+                meaning=finding.sign.meaning,
+                values=tuple(one[finding.sign.measure] for one in seeds if finding.sign.measure in one),
+                value=finding.value,
+                threshold=finding.sign.threshold,
+                present=finding.present,
+                advice=wanted.advice.get(finding.sign.concern, ()) if finding.present else (),
+            )
+            for finding in diagnose(seeds)
+        ),
+        measures={name: mean(one[name] for one in seeds if name in one) for name in names},
+        note=wanted.note,
+    )
+
+
+def measured(
+    family: Any, settings: Mapping[str, Any], seed: int, kinds: Iterable[str], tasks: int, told: bool = True
+) -> dict[str, float]:
+    """What `measure` finds on at most so many tasks of the catalogue, and on at most IN_TURN of them one after another."""
+    kinds, known, settings = tuple(kinds), family.catalogue(), {**settings, "task_id": told}
+    found = measure(family, settings, seed, [k for k in kinds if k != "in_turn"], spread(known, tasks))
+    if "in_turn" in kinds:
+        found["forgetting"] = measure(family, settings, seed, ["in_turn"], spread(known, IN_TURN))["forgetting"]
+    return found
+
+
+def spread(tasks: Any, most: int) -> Any:
+    """At most so many rows of tasks (task, parameter), at even distances in their list."""
+    n = len(tasks)
+    return tasks if n <= most else tasks[[i * n // most for i in range(most)]]
 
 
 def measure(

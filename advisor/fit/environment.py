@@ -4,7 +4,7 @@ The environment is any of gymnasium's with two methods more, sample_tasks(n, see
 `reference_impls/tasks/gym.py` makes a task family of it, so all trainings and controls run on it unchanged.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,6 @@ TESTED = 20  # held-out tasks a seed
 _TASKS = 4  # that the environment is looked over with
 _LOOKED_AT = 100  # steps of an episode that are compared when it is repeated
 _PATIENCE = 5_000  # steps of an episode without time limit until it is said never to end
-_CONTINUOUS = ("multi_task", "pearl")  # the implementations that need continuous actions
 
 
 class BadEnvironment(AdvisorError):
@@ -62,10 +61,9 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
     """
     with faults():
         spec = look_over(factory, horizon)
-    scores = spec.discrete and any(c.training.startswith(_CONTINUOUS) for c in plan.candidates)
     known = spec.known or 10
     family = {
-        "factory": factory, "horizon": spec.horizon, "tasks": known, "scores": scores,
+        "factory": factory, "horizon": spec.horizon, "tasks": known,
         "centre": spec.centre, "spread": spec.spread, "reward_unit": spec.reward_unit,
     }  # fmt: skip
     row, test = plan.row, dict(plan.row.test)
@@ -91,6 +89,9 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
         for c in candidates
         if c.name not in refused and c.role != "reference" and c.training not in settings
     }
+    left_out = ["any training longer than this budget", "tuning for this environment"]
+    if plan.concerns is not None:
+        left_out.append("the diagnosis of the concerns of multi-task training")
     row = replace(
         row,
         family="gym:Gym",
@@ -101,14 +102,16 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
         tasks=0 if row.tasks == 0 else TESTED,
         pool=1,
         test=test,
+        left_out=tuple(left_out),
     )
     return replace(
         plan,
-        stand_in=_says(factory, spec, scores),
+        stand_in=_says(factory, spec, spec.discrete, left_out),
         row=row,
         candidates=tuple(c for c in candidates if c.name not in refused),
         refused=refused,
         settings=settings,
+        concerns=None,
     )
 
 
@@ -249,17 +252,15 @@ def _own(candidate: Candidate) -> Candidate:
     return candidate
 
 
-def _says(factory: str, spec: Spec, scores: bool) -> str:
+def _says(factory: str, spec: Spec, scores: bool, left_out: Sequence[str]) -> str:
     parts = [
         f"Your environment {factory}, episodes of at most {spec.horizon} steps, tasks as its sample_tasks draws them"
     ]
     if scores:
-        parts.append(
-            "discrete actions are played as the highest of a score each, since these algorithms need continuous ones"
-        )
+        parts.append("PEARL and multi-task play discrete actions as the highest of a score each")
     if not spec.has_best:
         parts.append("no best return is known, so score 1 is the best candidate's mean and not an oracle's")
-    parts.append("left out: any training longer than this budget, and tuning for this environment")
+    parts.append(f"left out: {', '.join(left_out)}")
     return "; ".join(parts) + "."
 
 

@@ -155,7 +155,16 @@ def _shift(shift: Any) -> str:
     )
     if controlled:
         others = [p.control.figure for p in points]
-        axes.plot(x, others, color="black", linestyle="--", marker="s", markersize=4, markerfacecolor="white", label=shift.control)
+        axes.plot(
+            x,
+            others,
+            color="black",
+            linestyle="--",
+            marker="s",
+            markersize=4,
+            markerfacecolor="white",
+            label=shift.control,
+        )
     for i, wide in enumerate(shift.widths):
         ends, label = [wide.inside.figure, wide.shifted.figure], f"trained up to distance {wide.width:g}"
         axes.plot([0, 1], ends, color="black", linestyle=_DASHES[(2 + i) % len(_DASHES)], marker=_MARKERS[(2 + i) % len(_MARKERS)],

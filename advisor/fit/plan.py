@@ -13,6 +13,7 @@ from ..errors import AdvisorError, NoProject, RulesError, nearest
 from ..rulebook import Rulebook, holds, load
 from ..rulebook.model import Entry
 from .candidates import Candidate, admit, candidates_of
+from .concerns import Asked, asked
 from .families import FAMILIES, REMEMBERED, Settings, sized
 
 __all__ = ["SEEDS", "STAND_INS", "Candidate", "Plan", "StandIn", "make", "planned", "stand_ins", "to_measure"]
@@ -50,6 +51,7 @@ class Plan:
     settings: Mapping[str, Settings]  # training -> settings
     budget: str
     seeds: int
+    concerns: Asked | None = None  # of multi-task training, to be diagnosed; None: nothing is
 
 
 def stand_ins(book: Rulebook, facts: Mapping[str, str]) -> Iterator[StandIn]:
@@ -147,7 +149,8 @@ def make(
             "nothing here is learned across tasks, so there is no multi-task or meta-learner to fit",
             hint="ordinary single-task training is the right tool; if there are more tasks, say so in the scenario",
         )
-    found = stand_ins(book or load(), {**facts, "verdict": verdict})
+    book = book or load()
+    found = stand_ins(book, {**facts, "verdict": verdict})
     row = next((r for r in found if not (own and r.family.startswith("in_context:"))), None)
     if row is None:
         raise AdvisorError(f"no stand-in for `{verdict[:80]}`", hint=nearest(verdict, {r.verdict for r in STAND_INS}))
@@ -157,7 +160,12 @@ def make(
             "MAML can't be fitted: needs gradient steps at test time, which this scenario rules out",
             hint="without gradients at test time the families are rl2 and pearl",
         )
-    return planned(row, facts, gradients, budget, seeds or SEEDS[budget])
+    plan = planned(row, facts, gradients, budget, seeds or SEEDS[budget])
+    if verdict != "multi_task":
+        return plan
+    mitigations = book.entries["mitigations"] or load().entries["mitigations"]
+    told = next(c.told for c in plan.candidates if c.role == "recommended")
+    return replace(plan, concerns=asked(facts, mitigations, budget, int(row.family_settings["tasks"]), told))
 
 
 def planned(row: StandIn, facts: Mapping[str, str], gradients: bool, budget: str, seeds: int) -> Plan:

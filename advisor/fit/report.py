@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .concerns import Concern, Diagnosis
 from .judge import Interval
 from .shift import Shift
 
@@ -53,6 +54,7 @@ class FitReport:
     means: str = ""  # what a better control says about the recommendation
     left_out: tuple[str, ...] = ()  # of the scenario, by the stand-in
     shift: Shift | None = None  # performance off the training distribution
+    concerns: Diagnosis | None = None  # of multi-task training, found or not
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
@@ -107,11 +109,23 @@ def render(report: FitReport, console: Console) -> None:
         console.print(
             Text(f"off the training distribution: {sparkline(scores, 0.0, 1.0)} score at {ends}; {report.shift.says}")
         )
+    if report.concerns is not None:
+        console.print(Text(f"concerns of multi-task training, {report.concerns.note}:"))
+        for concern in report.concerns.concerns:
+            console.print(Text(f"  {says(concern)}"))
     steps = max((c.environment_steps for c in shown), default=0)
     console.print(Text(
         f"{report.seeds} seeds, budget {report.budget}, {steps:,} training steps granted to each, {report.cpu_seconds:.0f} CPU s in all"
     ))  # fmt: skip
     console.print(Text(f"again: {report.command}"))
+
+
+def says(concern: Concern) -> str:
+    """One line: whether it was found, what to try first, and what was measured against which threshold."""
+    ways = ", then ".join(step.label for step in concern.advice)
+    verdict = f"found; try first: {ways}" if ways else "found" if concern.present else "not found"
+    ends = f"{min(concern.values):.2f} to {max(concern.values):.2f} over the seeds"
+    return f"{concern.id}: {verdict} ({concern.meaning}: {concern.value:.2f}, {ends}; threshold {concern.threshold:g})"
 
 
 def _figures(candidate: CandidateReport) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import concerns as diagnosis
 from . import shift
 from .families import BELIEVED
 from .shift import Measured, Play
@@ -41,6 +42,7 @@ class Job:
     seed: int
     test_sets: tuple[str, ...] = ("held_out",)
     shift: Mapping[str, Any] = field(default_factory=dict)  # arguments of shift.measure; empty: nothing is moved
+    concerns: Mapping[str, Any] = field(default_factory=dict)  # arguments of concerns.measured, for that training alone
 
     @property
     def adapt(self) -> int:
@@ -58,6 +60,7 @@ class Outcome:
     )
     learning: tuple[float, ...] = ()  # mean return of an episode after each iteration of the training
     shifted: Measured = field(default_factory=dict)  # what shift.measure found
+    concerns: Mapping[str, float] = field(default_factory=dict)  # what concerns.measured found
     cpu_seconds: float = field(default=0.0, compare=False)
 
 
@@ -250,11 +253,18 @@ def references(job: Job) -> Outcome:
     return Outcome(returns, 0, (), moved)
 
 
+def concerns(job: Job) -> Outcome:
+    """What the concerns of multi-task training are diagnosed by; nobody is scored by these trainings, so they grant no steps."""
+    family = family_of(job, continuous=True)
+    return Outcome({}, 0, concerns=diagnosis.measured(family, job.settings, job.seed, **job.concerns))
+
+
 TRAININGS: dict[str, Callable[[Job], Outcome]] = {
     "multi_task": multi_task,
     "maml": maml,
     "rl2": rl2,
     "pearl": pearl,
     "references": references,
+    "concerns": concerns,
     **{f"pearl_wide_{width:g}": partial(pearl, width=width) for width in WIDTHS},
 }

@@ -71,10 +71,7 @@ def split(scores: Sequence[float]) -> tuple[list[float], list[float]]:
 def settings(model: Model, careful: bool, asking: bool) -> tuple[Thresholds, Sequence[float]]:
     """The thresholds and the correction of the verdict's probability, as trained."""
     held = model.about["careful" if careful else "quick"]
-    thresholds = dict(held["thresholds"])
-    if asking:
-        thresholds["verdict"] = thresholds["shifted"] = held["asking"]
-    return Thresholds(**thresholds), held["scale"]
+    return Thresholds(**held["asking" if asking else "thresholds"]), held["scale"]
 
 
 def propose(

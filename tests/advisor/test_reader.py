@@ -17,6 +17,7 @@ from advisor.reader.features import clauses
 from advisor.reader.model import CORPUS, FACTS, WEIGHTS, corpus_hash
 from advisor.reader.train import read_corpus
 from advisor.rulebook import load as load_rules
+from tests.conftest import Run
 
 META = frozenset({"maml", "rl2", "pearl"})
 
@@ -173,7 +174,7 @@ def test_every_match_of_a_cue_holds_one_of_its_anchors() -> None:
             match = _compiled(pattern).search(text)
             matched += match is not None
             assert match is None or any(anchor in match.group().lower() + " " for anchor in _ANCHORS[fact, value])
-    assert matched > 100
+    assert matched > 50
 
 
 def test_corpus_is_large_and_has_every_value() -> None:
@@ -241,6 +242,13 @@ def test_reading_needs_neither_scikit_learn_nor_torch() -> None:
         "assert not {'sklearn', 'scipy', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", [["new", "made", "--dry-run", "--from"], ["fit"]])
+def test_commands_take_a_reader_by_name(advisor: Run, command: list[str]) -> None:
+    """`new` and `fit` read with the reader asked for, and an unknown name is refused with the known ones."""
+    done = advisor(*command, DESCRIPTION, "--reader", "cursory")
+    assert done.returncode == 2 and "cursory" in done.stderr and "careful, quick, llm" in done.stderr
 
 
 def test_evaluation_counts() -> None:

@@ -195,7 +195,7 @@ def test_decisions_follow_the_rules() -> None:
     """Accepted values lead to the verdict that was decided, or leave it open; never to another one."""
     generator = np.random.default_rng(2)
     table, book = outcomes(), load_rules()
-    thresholds = Thresholds(verdict=0.6, shifted=0.5, framing=0.7, fact=0.6)
+    thresholds = Thresholds(verdict=0.6, shifted=0.5, framing=0.7, fact=0.6, assumed=0.9)
     for scores in generator.normal(scale=3.0, size=(300, len(COLUMNS))).tolist():
         together = joint(softmax_by_fact(scores))
         masses = mass(together, table.by_verdict)
@@ -205,6 +205,7 @@ def test_decisions_follow_the_rules() -> None:
         assert (possible == (best,)) == (masses[best] >= (0.5 if best == "none_reliable" else 0.6))
         assert not {f for f, v in values.items() if v.assumed} & {"test_tasks", "adaptation_gradients"}
         assert all(0.0 <= v.confidence <= 1.0 for v in values.values())
+        assert all(v.confidence >= 0.9 for v in values.values() if v.assumed) or len(possible) == 1
 
 
 def test_joint_probabilities_are_products() -> None:

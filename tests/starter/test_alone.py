@@ -133,6 +133,22 @@ def test_the_class_is_the_example(case: str, book: Rulebook, tmp_path: Path) -> 
     assert float(done.stdout) < 1e-4
 
 
+MITIGATED = f"""
+import torch
+from {PACKAGE} import settings, train
+small = ["--iterations", "7", "--updates", "1", "--episodes", "1", "--batch", "4", "--replay", "50"]
+for name in settings.MITIGATIONS:
+    train.main([*small, "--mitigation", name])
+"""
+
+
+def test_every_mitigation_can_be_switched_on(book: Rulebook, tmp_path: Path) -> None:
+    """Each switch trains, also on top of the ones that the facts have put on."""
+    done = alone(written("multi_task", tmp_path, book).folder, tmp_path, MITIGATED)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("iteration    7 of 7") == 12, done.stdout
+
+
 ADAPTER = f"""
 import gymnasium, numpy as np, pytest, torch
 from {PACKAGE}.adapter import Batched
