@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 PACKAGE = "starter_agent"
-TEMPLATE_VERSION = "2"
+TEMPLATE_VERSION = "3"
 _HERE = Path(__file__).resolve().parent
 _DEPENDENCIES = {  # what the project asks for, by the environment that it is wired to; pins/ holds these and all below them
     "": ("torch>=2.4,<3", "numpy>=1.26,<3", "safetensors>=0.4,<1", "gymnasium>=1.0,<2", "matplotlib>=3.9,<4"),
