@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import AdvisorError
+from .resources import reference_folder
 from .rulebook import Rulebook, load
 
 _CONNECT_SECONDS = 10
@@ -46,7 +47,7 @@ class MissingExtra(AdvisorError):
 
 @dataclass(frozen=True)
 class Version:
-    """What an answer depends on beside the scenario: the release, the rules, and the code and weights that read and decide."""
+    """What an answer depends on beside the scenario: the release, the rules, and the code and weights that read, decide and train."""
 
     release: str
     rules: str
@@ -71,13 +72,15 @@ def folder_version(rules: Path | None) -> Version:
 @cache
 def _code() -> str:
     digest = hashlib.sha256()
-    files = [*_PACKAGE.glob("*.py"), *(_PACKAGE / "batch").rglob("*"), *(_PACKAGE / "reader").rglob("*")]
-    for path in sorted(files):
-        parts = path.relative_to(_PACKAGE).parts
+    rooms = {_PACKAGE: ("*.py", "batch/**/*", "reader/**/*", "fit/**/*"), reference_folder(): ("**/*",)}
+    files = {
+        path.relative_to(room.parent).as_posix(): path for room in rooms for p in rooms[room] for path in room.glob(p)
+    }
+    for name, path in sorted(files.items()):
         if (
-            path.is_file() and "__pycache__" not in parts and "corpus" not in parts
+            path.is_file() and "__pycache__" not in name and "/corpus/" not in name
         ):  # the corpus is read by training alone
-            digest.update("/".join(parts).encode() + b"\0" + path.read_bytes())
+            digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +34,9 @@ def fit(
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report as one HTML page.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=1000, help="Processes; two without it.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, or its scheduler file, to train on.")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep each training's outcome in this folder.")
     ] = None,
@@ -43,8 +46,11 @@ def fit(
     rules: RulesFolder = None,
 ) -> None:
     """Smoke-trains the recommended implementation and its controls, and says whether the recommendation fits."""
+    from .. import executors
     from .. import fit as stage
 
+    if cluster is not None and workers is not None:
+        raise AdvisorError("--workers and --cluster exclude each other", hint="the cluster has its own workers")
     if resume and run is None:
         raise AdvisorError("--resume needs the folder of the run", hint="--run DIR --resume")
     if horizon is not None and env is None:
@@ -62,7 +68,9 @@ def fit(
     console = open_console(stderr=as_json)
     if env is not None:
         sys.path.insert(0, os.getcwd())  # a module that lies beside the user; an installed command doesn't look there
-    with running() as on_progress:
+    with ExitStack() as stack:
+        place = None if cluster is None else stack.enter_context(executors.open_place(cluster=cluster, rules=rules))
+        on_progress = stack.enter_context(running())
         report = stage.run(
             told.id,
             recommendation,
@@ -72,6 +80,7 @@ def fit(
             seeds=seeds,
             env=env,
             horizon=horizon,
+            executor=None if place is None else place.executor,
             workers=workers,
             on_progress=on_progress,
             folder=run,

@@ -18,8 +18,11 @@ import pytest
 from advisor import batch, executors, rulebook
 from advisor.errors import AdvisorError
 from advisor.executors import NoCluster, OtherVersion, Version, folder_version, same_version
+from advisor.fit import execute
 from advisor.resources import rules_folder
 from tests.conftest import Run
+from tests.fit.small import plan
+from tests.fit.test_resume import plain
 
 ROOT = Path(__file__).parent.parent.parent
 BOOK = rulebook.load()
@@ -141,6 +144,18 @@ def test_a_cluster_gives_the_same_and_survives_a_killed_worker(cluster: Cluster,
     csv_cluster = advisor("classify", "x.jsonl", "--format", "csv", "--cluster", cluster.address)
     csv_local = advisor("classify", "x.jsonl", "--format", "csv", "--workers", "2")
     assert csv_cluster.returncode == 0 and csv_cluster.stdout == csv_local.stdout
+
+
+def test_a_fit_on_a_cluster_is_the_local_one(cluster: Cluster, advisor: Run) -> None:
+    """Trainings on two workers of a cluster give the report of this process, but for CPU seconds; a scheduler that isn't there is named."""
+    cluster.worker("one")
+    cluster.worker("two")
+    cluster.wait_for_workers(2)
+    with executors.open_place(cluster=str(cluster.file)) as place:
+        there = execute(plan(), "s", "0", "again", place.executor)
+    assert plain(there) == plain(execute(plan(), "s", "0", "again", executors.InProcess()))
+    nobody = advisor("fit", "It is trained on ten cities and drives in those.", "--cluster", "tcp://127.0.0.1:1")
+    assert nobody.returncode == NoCluster.exit_code and "no Dask scheduler answers" in nobody.stderr
 
 
 def test_a_worker_of_another_version_is_refused(cluster: Cluster, advisor: Run, tmp_path: Path) -> None:

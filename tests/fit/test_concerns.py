@@ -226,11 +226,7 @@ def test_forgetting_is_found_and_cured_simplest_first() -> None:
     """Distant goals one after another are forgotten; training them side by side is recommended before replay and EWC."""
     wanted = asked({"catastrophic_interference": "present"}, MITIGATIONS, "smoke", 3)
     found = report(
-        [
-            measured(
-                Varied(tasks=3), {"iterations": 10, "episodes": 4, "hidden": (32, 32)}, 0, ["in_turn"], wanted.tasks
-            )
-        ],
+        [measured(Varied(tasks=3), {"iterations": 10, "episodes": 4}, 0, ["in_turn"], wanted.tasks)],
         wanted,
     )
     lost = next(c for c in found.concerns if c.id == "catastrophic_interference")

@@ -142,6 +142,15 @@ def test_scores_play_discrete_actions():
     assert family._chosen(torch.tensor([[0.1, 0.3], [0.9, -0.2]])) == [1, 0]
 
 
+def test_only_those_that_need_scores_play_by_them(monkeypatch):
+    """On an environment of discrete actions RL² and MAML draw the actions themselves, PEARL and multi-task play by scores, and this is said."""
+    plan = own_plan("rl2", f"{HERE}:cartpole", monkeypatch)
+    job = jobs(plan)[0]
+    assert train.family_of(job).discrete and not train.family_of(job, continuous=True).discrete
+    assert "PEARL and multi-task play discrete actions as the highest of a score each" in plan.stand_in
+    assert "highest of a score" not in own_plan("rl2", f"{HERE}:pendulum", monkeypatch).stand_in
+
+
 FAULTS = {
     "nan reward": "step 3 of an episode .* the reward is nan",
     "nan observation": "step 3 of an episode .* is no finite number",
