@@ -11,6 +11,7 @@ from .cues import cue_proposals
 from .decide import Outcomes, Thresholds, agreed, decide, joint, marginal
 from .model import COLUMNS, MANY, OUTPUTS, Model, Reading, log_odds, shipped_model, softmax, softmax_by_fact
 
+SUREST = 0.999  # nothing that was read is certain, and no calibration on some thousand texts can say more
 CHUNK = 256  # texts read at once
 LONGEST = 20_000  # characters of a text that are read; a description is far shorter, and a book is none
 EVIDENCE_CLAUSES = 3  # at most as many clauses are named for one fact
@@ -99,7 +100,7 @@ def _proposals(
     find = _by_omission if careful and evidence and len(spans) > 1 and stated else _by_head
     words = find(text, spans, by_clause, stated)
     facts = [
-        Proposal(fact, v.value, round(v.confidence, 4), "assumed" if v.assumed else "text", words.get(fact, ()))
+        Proposal(fact, v.value, min(round(v.confidence, 4), SUREST), "assumed" if v.assumed else "text", words.get(fact, ()))
         for fact, v in values.items()
     ]
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
