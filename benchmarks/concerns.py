@@ -86,10 +86,12 @@ TABLE: dict[str, dict[str, dict[str, Any]]] = {
     },
     "capacity_longer": {
         "plain": {},
+        "single-task networks": {"separate": True},
         "width 128": WIDE,
     },
     "sequence": {
         "plain": {},
+        "single-task networks": {"separate": True, "in_turn": False, "iterations": 20},
         "replay across tasks": {"rehearse": True},
         "EWC": {"ewc": 100.0},
         "heads": {"heads": True},
@@ -276,7 +278,9 @@ def diagnosis() -> Iterator[str]:
     yield "\n## Diagnosis from a run\n"
     yield f"`python -m benchmarks run concerns-diagnosis --seeds {seeds} --json`: for each seed 10 families with and 10 without imbalance,"
     yield "2 with and 2 without interference, 1 with and 2 without a narrow network, 1 with and 2 without forgetting; each is diagnosed from a"
-    yield "single run, where `advisor.fit.concerns.diagnose` takes the mean over seeds. A score: the share of the way from random to the best.\n"
+    yield "single run, where `advisor.fit.concerns.diagnose` takes the mean over seeds. A score: the share of the way from random to the best."
+    yield "`advisor fit` runs it for every multi-task stand-in, on at most 25 tasks (budget smoke) or 50, and on 5 tasks one after another"
+    yield "where the scenario speaks of forgetting.\n"
     yield "| concern | present where | threshold | found | false alarms |\n|---|---|---|---|---|"
     for sign in SIGNS:
         right, wrong = (reference[f"{sign.concern}: {name}"] for name in ("found", "false alarms"))
