@@ -20,7 +20,7 @@ from .batch_facts import ROUNDS, compared, rounds
 
 CASE = "batch-text"
 UNIT = "rows of text per CPU second, JSONL file to JSONL file"
-ROWS = 6000
+ROWS = 24_000
 
 
 def texts(count: int, seed: int) -> Iterator[str]:

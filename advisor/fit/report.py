@@ -106,9 +106,9 @@ def render(report: FitReport, console: Console) -> None:
     if report.shift is not None:
         scores = tuple(p.score.figure for p in report.shift.points)
         ends = f"distance {report.shift.points[0].distance:g} to {report.shift.points[-1].distance:g}"
-        console.print(
-            Text(f"off the training distribution: {sparkline(scores, 0.0, 1.0)} score at {ends}; {report.shift.says}")
-        )
+        console.print(Text(f"off the training distribution: {sparkline(scores, 0.0, 1.0)} score at {ends}"))
+        for sentence in report.shift.says.removesuffix(".").split(". "):
+            console.print(Text(f"  {sentence}."))
     if report.concerns is not None:
         console.print(Text(f"concerns of multi-task training, {report.concerns.note}:"))
         for concern in report.concerns.concerns:
