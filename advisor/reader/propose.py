@@ -100,7 +100,9 @@ def _proposals(
     find = _by_omission if careful and evidence and len(spans) > 1 and stated else _by_head
     words = find(text, spans, by_clause, stated)
     facts = [
-        Proposal(fact, v.value, min(round(v.confidence, 4), SUREST), "assumed" if v.assumed else "text", words.get(fact, ()))
+        Proposal(
+            fact, v.value, min(round(v.confidence, 4), SUREST), "assumed" if v.assumed else "text", words.get(fact, ())
+        )
         for fact, v in values.items()
     ]
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
