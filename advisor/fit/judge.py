@@ -118,9 +118,13 @@ def judge(recommended: Scores, controls: Mapping[str, Scores], resamples: int = 
         return Judgement("does_not_fit", reason, score, leads, None)
     unclear = {n: lead for n, lead in leads.items() if lead.low <= 0 or lead.figure < LEAST_LEAD}
     if not unclear and score.low > 0:
-        nearest = min(leads, key=lambda n: leads[n].figure, default=None)
-        lead = "" if nearest is None else f"; the closest, `{nearest}`, is {leads[nearest].figure:.2f} behind"
-        reason = f"it beats random and each of {len(leads)} admitted controls, every interval clear of zero{lead}"
+        if leads:
+            nearest, lead = min(leads.items(), key=lambda item: item[1].figure)
+            beaten = f"each of {len(leads)} admitted controls" if len(leads) > 1 else "the one admitted control"
+            ahead = f"the closest, `{nearest}`, is {lead.figure:.2f} behind"
+            reason = f"it beats random and {beaten}, every interval clear of zero; {ahead}"
+        else:
+            reason = "it beats random, the interval clear of zero; no control was admitted"
         return Judgement("fits", reason, score, leads, None)
     return _open(recommended, controls, score, leads, unclear)
 
