@@ -121,8 +121,8 @@ def judge(recommended: Scores, controls: Mapping[str, Scores], resamples: int = 
         if leads:
             nearest, lead = min(leads.items(), key=lambda item: item[1].figure)
             beaten = f"each of {len(leads)} admitted controls" if len(leads) > 1 else "the one admitted control"
-            ahead = f"the closest, `{nearest}`, is {lead.figure:.2f} behind"
-            reason = f"it beats random and {beaten}, every interval clear of zero; {ahead}"
+            closest = f"the closest, `{nearest}`, is {lead.figure:.2f} behind"
+            reason = f"it beats random and {beaten}, every interval clear of zero; {closest}"
         else:
             reason = "it beats random, the interval clear of zero; no control was admitted"
         return Judgement("fits", reason, score, leads, None)
