@@ -35,7 +35,7 @@ def imports(path: Path, package: str) -> set[str]:
 
 
 def test_no_arrow_points_backwards() -> None:
-    """Data flows one way: text, facts, recommendation, project, fit."""
+    """Data flows one way: text, facts, recommendation, fit, project."""
     seen = set()
     for path in sorted((ROOT / "advisor").rglob("*.py")):
         stage = path.relative_to(ROOT / "advisor").parts[0].removesuffix(".py")

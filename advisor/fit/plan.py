@@ -16,7 +16,7 @@ from .candidates import Candidate, admit, candidates_of
 from .concerns import Asked, asked
 from .families import FAMILIES, REMEMBERED, Settings, sized
 
-__all__ = ["SEEDS", "STAND_INS", "Candidate", "Plan", "StandIn", "make", "planned", "stand_ins", "to_measure"]
+__all__ = ["SEEDS", "Candidate", "Plan", "StandIn", "make", "planned", "stand_ins", "to_measure"]
 
 SEEDS = {"smoke": 3, "standard": 5}  # the budgets, by the number of seeds that they give
 
@@ -112,12 +112,6 @@ def to_measure(i: str, entry: Entry, facts: Mapping[str, str]) -> StandIn:
     )
 
 
-STAND_INS = tuple(
-    s for e in load().entries["stand_ins"].values() for v in e["when"]["verdict"]
-    for s in [to_measure(e["id"], e, {"verdict": v})] if e["family"] in FAMILIES
-)  # fmt: skip
-
-
 def make(
     recommendation: Recommendation, family: str | None = None, budget: str = "smoke", seeds: int | None = None,
     book: Rulebook | None = None, own: bool = False,
@@ -153,7 +147,8 @@ def make(
     found = stand_ins(book, {**facts, "verdict": verdict})
     row = next((r for r in found if not (own and r.family.startswith("in_context:"))), None)
     if row is None:
-        raise AdvisorError(f"no stand-in for `{verdict[:80]}`", hint=nearest(verdict, {r.verdict for r in STAND_INS}))
+        known = {v for entry in load().entries["stand_ins"].values() for v in entry["when"]["verdict"]}
+        raise AdvisorError(f"no stand-in for `{verdict[:80]}`", hint=nearest(verdict, known))
     gradients = facts.get("adaptation_gradients", "allowed" if verdict == "maml" else "not_allowed") == "allowed"
     if family == "maml" and not gradients:
         raise NoProject(

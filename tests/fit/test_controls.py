@@ -9,9 +9,10 @@ from advisor.fit.candidates import candidates_of, refusals
 from advisor.fit.controls import best_order
 from advisor.fit.families import FAMILIES
 from advisor.fit.judge import judge
-from advisor.fit.plan import STAND_INS, Plan
+from advisor.fit.plan import Plan
 from advisor.fit.train import Job, Outcome
 from reference_impls.tasks.semicircle import Semicircle
+from tests.fit.small import STAND_INS
 
 
 def test_order_of_the_dictionary():

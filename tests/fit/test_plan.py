@@ -7,9 +7,10 @@ from advisor.engine import recommend
 from advisor.errors import AdvisorError, NoProject, RulesError
 from advisor.facts import Known
 from advisor.fit.families import FAMILIES
-from advisor.fit.plan import STAND_INS, make
+from advisor.fit.plan import make
 from advisor.fit.train import TRAININGS, family_of
 from advisor.rulebook import load as load_rules
+from tests.fit.small import STAND_INS
 
 BOOK = load_rules()
 RESEMBLES = {  # written from the worked scenarios, not from the rules

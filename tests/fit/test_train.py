@@ -8,10 +8,11 @@ import torch
 from advisor import fit
 from advisor.fit import controls, execute, jobs, train
 from advisor.fit.families import FAMILIES, KNOWN_TASKS
-from advisor.fit.plan import STAND_INS, Candidate, Plan, planned
+from advisor.fit.plan import Candidate, Plan, planned
 from advisor.fit.train import run
 from reference_impls.tasks.catalogue import Catalogue
 from reference_impls.tasks.scores import Scores
+from tests.fit.small import STAND_INS
 
 KNOWN = next(r for r in STAND_INS if r.id == "catalogue")
 KNOWN = replace(
