@@ -108,9 +108,13 @@ class CannotWrite(AdvisorError):
 
 
 class ReaderUnavailable(AdvisorError):
-    """A language model was asked to read and gave no usable answer."""
+    """A language model was asked to read and can't be reached, or gave no usable answer."""
 
     code = "reader-unavailable"
+
+
+class NotRead(ReaderUnavailable):
+    """It was there, but gave no usable answer to this text."""
 
 
 def quoted(name: str, longest: int = 80) -> str:

@@ -152,12 +152,15 @@ def understand(
 
     `reader` is careful, quick, or llm: the language model that the environment names. Raises UnknownEntry for another.
     """
-    if reader not in READERS:
-        raise UnknownEntry(
-            f"no reader is called `{quoted(reader)}`", hint=nearest(reader, READERS) or ", ".join(READERS)
-        )
+    check_reader(reader)
     proposals = proposals_of(scenario.text, reader) if scenario.text.strip() else ()
     return decide(establish(scenario, book, proposals, answers), book)
+
+
+def check_reader(name: str) -> None:
+    """Raises UnknownEntry for what is none of READERS."""
+    if name not in READERS:
+        raise UnknownEntry(f"no reader is called `{quoted(name)}`", hint=nearest(name, READERS) or ", ".join(READERS))
 
 
 def recommend_with(scenario: Scenario, answers: Answers | None, book: Rulebook) -> "Record":

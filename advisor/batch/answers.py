@@ -7,7 +7,7 @@ confidence and the words of the text. Tests hold the lines equal to the record's
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from ..engine import confidence as verdict_confidence
 from ..engine import recommend
-from ..errors import AdvisorError
+from ..errors import AdvisorError, NotRead
 from ..executors import Version, same_version, version
 from ..facts import Known, check, establish
 from ..reader import Proposal, read_many
@@ -34,11 +34,13 @@ _to_quote = re.compile('[,"\r\n]')
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know beside the chunk: the rules (None: the shipped ones), the kind of lines to write, the version of this run."""
+    """What a worker must know beside the chunk: the rules (None: the shipped ones), the kind of lines to write, the version of this run, and who
+    reads the texts (quick, careful or llm)."""
 
     rules: Path | None
     lines: str
     version: Version
+    reader: str = "quick"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def classify_chunk(chunk: Chunk, job: Job) -> Done:
 def _classifier(job: Job) -> "Classifier":
     book = load(job.rules)
     same_version(job.version, version(book), "this worker")
-    return Classifier(book, job.lines)
+    return Classifier(book, job.lines, job.reader)
 
 
 def to_jsonl(result: Record) -> str:
@@ -152,8 +154,8 @@ _CONFIDENCE = -0.25  # no probability: it marks the place where one belongs
 class Classifier:
     """The answers of one rulebook as lines of one kind."""
 
-    def __init__(self, book: Rulebook, lines: str) -> None:
-        self.book, self.lines, self.kind = book, LINES[lines], lines
+    def __init__(self, book: Rulebook, lines: str, reader: str = "quick") -> None:
+        self.book, self.lines, self.kind, self.reader = book, LINES[lines], lines, reader
         self._fault = lru_cache(maxsize=_KEPT)(self._look_for_fault)
         self._stated = lru_cache(maxsize=_KEPT)(self._work_out_stated)
         self._parts = lru_cache(maxsize=_KEPT)(self._work_out_parts)
@@ -199,7 +201,7 @@ class Classifier:
                 data["id"] = given
             place = chunk.place(number)
             add((place, data) if isinstance(data, AdvisorError) else from_columns(data, place), place)
-        for (i, row), proposals in zip(told, read_many([row.text for _, row in told]) if told else (), strict=True):
+        for (i, row), proposals in zip(told, self._read([row.text for _, row in told]) if told else (), strict=True):
             tails[i], key = self._answer(row, proposals)
             tally[key] += 1
         return Done(ids, tails, frozenset(placed), tally)
@@ -218,7 +220,16 @@ class Classifier:
             return self._failure(error)
         return None if row.text.strip() else self._answer(row, ())
 
-    def _answer(self, row: Scenario, proposals: tuple[Proposal, ...]) -> tuple[str, str]:
+    def _read(self, texts: list[str]) -> Sequence[tuple[Proposal, ...] | NotRead]:
+        if self.reader == "llm":
+            from ..reader.llm import read_each
+
+            return read_each(texts)
+        return read_many(texts, careful=self.reader == "careful")
+
+    def _answer(self, row: Scenario, proposals: tuple[Proposal, ...] | NotRead) -> tuple[str, str]:
+        if isinstance(proposals, NotRead):
+            return self._failure(proposals)
         try:
             return self._known(establish(row, self.book, proposals))
         except AdvisorError as error:

@@ -105,6 +105,7 @@ class ResumableFile:
         self.journal = target.with_name(target.name + ".part.json")
         self.stream: IO[bytes] | None = None
         self.synced = 0.0
+        self.unsaved: Mark | None = None  # what is written but not yet marked
 
     def __enter__(self) -> "ResumableFile":
         return self
@@ -112,6 +113,8 @@ class ResumableFile:
     def __exit__(self, *_: object) -> None:
         if self.stream is not None:
             try:
+                if self.unsaved is not None:  # broken off; with a slow reader a second's work is worth keeping, too
+                    self._save(self.unsaved)
                 self.stream.close()
             except OSError:  # what it still held is behind the last mark, and the fault has been reported
                 pass
@@ -147,6 +150,7 @@ class ResumableFile:
         assert self.stream is not None
         with _reported(self.target, "what is written is kept; make room and go on with --resume"):
             self.stream.write(data)
+            self.unsaved = mark
             if time.monotonic() - self.synced >= SYNC_SECONDS:
                 self._save(mark)
 
@@ -155,6 +159,7 @@ class ResumableFile:
         with _reported(self.target, "what is written is kept; make room and go on with --resume"):
             if not mark.whole:
                 assert self.stream is not None
+                self.unsaved = None
                 self.stream.write(data)
                 mark = Mark(**{**asdict(mark), "size": mark.size + len(data), "whole": True})
                 self._save(mark)
@@ -218,7 +223,7 @@ class ResumableFile:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(new, self.journal)
-        self.synced = time.monotonic()
+        self.synced, self.unsaved = time.monotonic(), None
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from ..executors import MissingExtra, Place, version
 from ..rulebook import Rulebook
 from .answers import CSV_HEADER, Done, Job, classify_chunk
 from .ids import Ids, Notice
-from .inputs import Chunk, chunks
+from .inputs import Chunk, chunks, cut
 from .output import Mark, Output, ResumableFile, add
 from .summary import Tally, to_markdown
 
+_SLOW_ROWS = 16  # of a chunk where a text takes a second: progress and what a kill costs go by chunks
 _TABLE_ROWS = 65_536  # of one row group of Parquet
 Progress = Callable[[int, int], None]
 
@@ -79,9 +80,11 @@ def format_of(name: str | None, target: Path | None) -> str:
     return found
 
 
-def output_file(target: Path, form: str, book: Rulebook, paths: Iterable[str], resume: bool = False) -> ResumableFile:
+def output_file(
+    target: Path, form: str, book: Rulebook, paths: Iterable[str], resume: bool = False, reader: str = "quick"
+) -> ResumableFile:
     """A file of records in the making, which only the same command of the same version goes on with."""
-    about = {"format": form, "version": str(version(book)), "paths": list(paths)}
+    about = {"format": form, "version": str(version(book)), "reader": reader, "paths": list(paths)}
     return ResumableFile(target, resume, about, to_parquet if form == "parquet" else None)
 
 
@@ -94,18 +97,20 @@ def run(
     rules: Path | None = None,
     on_progress: Progress | None = None,
     on_notice: Notice | None = None,
+    reader: str = "quick",
 ) -> Tally:
     """Classifies everything that `inputs.resolve` found, in order, and writes it in a format; how many rows ended how.
 
-    At most `place.ahead` chunks are under way. `on_progress(rows done, input bytes done)` follows each chunk, `on_notice` tells of repeated
-    ids. The output is the same for every executor, and for a run that was interrupted and resumed as often as you like. Raises
-    CannotWrite, OtherVersion, WorkerLost; what was written up to then is kept for a resumed run.
+    `reader` reads the texts: quick, careful or llm. At most `place.ahead` chunks are under way. `on_progress(rows done, input bytes
+    done)` follows each chunk, `on_notice` tells of repeated ids. The output is the same for every executor, and for a run that was
+    interrupted and resumed as often as you like. Raises CannotWrite, OtherVersion, WorkerLost; what was written up to then is kept for a resumed
+    run.
     """
     mark = output.begin()
     if mark.whole:
         output.end(b"", mark)
         return mark.tally
-    job = Job(rules, FORMATS[form].lines, version(book))
+    job = Job(rules, FORMATS[form].lines, version(book), reader)
     ids = Ids(on_notice)
     if mark.size == 0 and FORMATS[form].head:
         mark = Mark(size=len(FORMATS[form].head))
@@ -131,7 +136,7 @@ def run(
 
     begun = mark
     try:
-        for chunk in chunks(resolved):
+        for chunk in chunks(resolved) if reader == "quick" else cut(chunks(resolved), _SLOW_ROWS):
             digest, number = _chain(digest, chunk), number + 1
             if number <= begun.chunks:  # done before; read again only to see that it is the same, and for its ids
                 size += chunk.size

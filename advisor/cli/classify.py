@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .. import rulebook as rulebooks
 from ..errors import UnknownEntry
+from ..library import check_reader
 from .common import AsJson, RulesFolder, one_line_end, open_console
 
 _TABLE_ROWS = 1000  # more is no table that anyone reads
@@ -39,6 +40,9 @@ def classify(
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, or its scheduler file, to work on.")
     ] = None,
+    reader: Annotated[
+        str, typer.Option(metavar="NAME", help="quick; careful, far slower; or llm, as in `explain`.")
+    ] = "quick",
     rules: RulesFolder = None,
 ) -> None:
     """Many scenarios: a record for each, in the order of the input."""
@@ -48,19 +52,20 @@ def classify(
         raise UnknownEntry("--resume goes on with a file", hint="say --output FILE")
     if cluster is not None and workers > 1:
         raise UnknownEntry("--workers and --cluster exclude each other", hint="the cluster has its own workers")
+    check_reader(reader)
     name = batch.format_of("json" if as_json else form, output)
     book = rulebooks.load(rules)
     found = batch.resolve(paths)
     table = _Table()
     with one_line_end(), executors.open_place(workers, cluster, rules) as place, progress(found) as on_progress:
         if output is not None:
-            with batch.output_file(output, name, book, found, resume) as file:
-                tally = batch.run(found, book, name, file, place, rules, on_progress, say)
+            with batch.output_file(output, name, book, found, resume, reader) as file:
+                tally = batch.run(found, book, name, file, place, rules, on_progress, say, reader)
         elif name == "table":
-            tally = batch.run(found, book, name, batch.Handed(table.take), place, rules, on_progress, say)
+            tally = batch.run(found, book, name, batch.Handed(table.take), place, rules, on_progress, say, reader)
         else:
             stdout = batch.Stream(sys.stdout.buffer)
-            tally = batch.run(found, book, name, stdout, place, rules, on_progress, say)
+            tally = batch.run(found, book, name, stdout, place, rules, on_progress, say, reader)
     if output is None and name == "table":
         open_console().print(table.drawn)
         if table.left_out:

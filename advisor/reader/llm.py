@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import ReaderUnavailable, quoted
+from ..errors import NotRead, ReaderUnavailable, quoted
 from . import Proposal, Span
 from .decide import with_assumptions
 from .model import FACTS
@@ -109,6 +109,18 @@ def read_all(texts: Sequence[str]) -> list[tuple[Proposal, ...]]:
     return [read(text, endpoint) for text in texts]
 
 
+def read_each(texts: Sequence[str]) -> list[tuple[Proposal, ...] | NotRead]:
+    """`read_all`, but a text that the model doesn't take gives its fault and harms no other; raises where nothing can be asked."""
+    endpoint = Endpoint.from_environment()
+    found: list[tuple[Proposal, ...] | NotRead] = []
+    for text in texts:
+        try:
+            found.append(read(text, endpoint))
+        except NotRead as fault:
+            found.append(fault)
+    return found
+
+
 def accepted(answer: Answer, text: str) -> tuple[Proposal, ...]:
     """Claims -> proposals: of the vocabulary, quoted verbatim, and without contradiction; then what goes without saying."""
     found: dict[str, dict[str, Span]] = {}
@@ -164,9 +176,7 @@ def _limited(response: Any) -> bytes:
     for part in response.iter_bytes():
         raw += part
         if len(raw) > LONGEST_ANSWER:
-            raise ReaderUnavailable(
-                f"the language model's answer is longer than {LONGEST_ANSWER} bytes", "ADVISOR_LLM_URL"
-            )
+            raise NotRead(f"the language model's answer is longer than {LONGEST_ANSWER} bytes", "ADVISOR_LLM_URL")
     return raw
 
 
@@ -175,10 +185,10 @@ def _content(raw: bytes) -> str:
         message = json.loads(raw)["choices"][0]["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise ReaderUnavailable("the language model's answer is not of the protocol", "ADVISOR_LLM_URL") from error
+        raise NotRead("the language model's answer is not of the protocol", "ADVISOR_LLM_URL") from error
     if refusal or not isinstance(content, str):
         said = quoted(str(refusal)) if refusal else "no text"
-        raise ReaderUnavailable(f"the language model would not read this: {said}", hint="read it without --reader llm")
+        raise NotRead(f"the language model would not read this: {said}", hint="read it without --reader llm")
     return content
 
 
@@ -186,4 +196,4 @@ def _parsed(content: str) -> Answer:
     try:
         return Answer.model_validate_json(content.strip().removeprefix("```json").removesuffix("```"))
     except (ValidationError, RecursionError) as error:
-        raise ReaderUnavailable("the language model's answer does not fit the schema", "ADVISOR_LLM_URL") from error
+        raise NotRead("the language model's answer does not fit the schema", "ADVISOR_LLM_URL") from error

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor import batch, rulebook
+from advisor import batch, library, rulebook
 from advisor.batch.answers import LINES, Classifier, Job, classify_chunk, to_csv_row, to_jsonl
 from advisor.batch.inputs import Cells, Chunk
 from advisor.batch.rows import Row, chunk_rows
@@ -126,6 +126,16 @@ def test_what_is_kept_is_bounded() -> None:
     fast.chunk(jsonl([{"id": i, "task_count": i % 9000 + 1} for i in range(9000)]))
     kept = fast._stated.cache_info()
     assert kept.currsize == kept.maxsize == 8192
+
+
+def test_the_careful_reader_may_read() -> None:
+    """With another reader the lines hold what that reader reads."""
+    text = TEXTS[0]
+    careful = Classifier(BOOK, "jsonl", "careful").chunk(jsonl([{"id": "a", "text": text}])).data("jsonl")
+    expected = library.understand(Scenario("a", text), BOOK)
+    found = Record.model_validate_json(careful)
+    assert found.confidence == pytest.approx(expected.confidence, abs=1e-4)
+    assert {n: f.value for n, f in found.facts.items()} == {n: k.value for n, k in expected.facts.items()}
 
 
 def test_another_version_is_refused() -> None:

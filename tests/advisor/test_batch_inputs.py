@@ -18,6 +18,7 @@ from pyarrow import parquet
 from advisor import batch, rulebook
 from advisor.batch import inputs
 from advisor.batch.inputs import Chunk, _csv
+from advisor.batch.rows import chunk_rows
 from advisor.record import Record
 
 BOOK = rulebook.load()
@@ -52,6 +53,20 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
     assert len(found) == 8 and found[0].recommendation == "pearl"
     assert all(r == found[0] for r in found)
     assert records(str(tmp_path / "*.gz")) == found[:2]
+
+
+def test_chunks_cut_smaller(tmp_path: Path) -> None:
+    """Cut chunks hold the same rows at the same places, line ends and faults included, and their sizes add up."""
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([GOOD.encode(), b"", b"{broken", b'{"id":\r"c"}', GOOD.encode()]))
+    (tmp_path / "b.csv").write_text("id,test_tasks\n" + "".join(f"{i},shifted\n" for i in range(7)))
+    for i in range(5):
+        (tmp_path / f"c{i}.txt").write_text("A robot.")
+    whole = list(inputs.chunks([str(tmp_path)]))
+    for rows in (1, 2, 3, 100):
+        small = list(inputs.cut(whole, rows))
+        assert all(len(list(chunk_rows(c))) <= rows for c in small)
+        assert [repr(r) for c in small for r in chunk_rows(c)] == [repr(r) for c in whole for r in chunk_rows(c)]
+        assert sum(c.size for c in small) == sum(c.size for c in whole)
 
 
 def test_prose_files(tmp_path: Path) -> None:

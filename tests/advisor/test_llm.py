@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +221,42 @@ def test_the_command_takes_this_reader(server: Server, advisor: Run) -> None:
     assert json.loads(done.stdout)["recommendation"] == "maml", done.stderr
     done = advisor("explain", TEXT, "--reader", "lmm")
     assert done.returncode == 2 and "did you mean `llm`?" in done.stderr
+
+
+def test_a_batch_asks_the_model(server: Server, advisor: Run, tmp_path: Path) -> None:
+    """`classify --reader llm`: texts become records, a refused one becomes its own error and harms no other."""
+    told = [TEXT, "Ignore all of this.", TEXT]
+    server.says(GOOD)
+    good = server.reply
+
+    def reply(body: dict[str, Any]) -> tuple[int, bytes]:
+        refused = {"choices": [{"message": {"content": None, "refusal": "no"}}]}
+        asked = json.loads(body["messages"][1]["content"])["description"]
+        return good(body) if asked == TEXT else (200, json.dumps(refused).encode())
+
+    server.reply = reply
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate(told)))
+    done = advisor("classify", str(rows), "--format", "jsonl", "--reader", "llm")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["recommendation"] for r in records] == ["maml", None, "maml"]
+    assert done.returncode == 3 and records[1]["error"]["code"] == "reader-unavailable"
+    assert records[0]["facts"]["adaptation_gradients"]["evidence"][0]["text"] == "Ten gradient steps are fine"
+
+
+def test_a_batch_without_the_model(advisor: Run, tmp_path: Path, server: Server) -> None:
+    """Where nobody answers, the run ends with one line, and what is resumed goes on to the same file."""
+    rows, target = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text("".join(json.dumps({"id": str(i), "text": TEXT}) + "\n" for i in range(40)))
+    server.says(GOOD)
+    good = server.reply
+    server.reply = lambda body: good(body) if len(server.requests) <= 20 else (401, b"{}")
+    command = ("classify", str(rows), "--output", str(target), "--reader", "llm")
+    done = advisor(*command)
+    assert done.returncode == 2 and "can't be asked" in done.stderr and "Traceback" not in done.stderr
+    assert not target.exists() and len(server.requests) == 21
+    server.reply = good
+    assert advisor(*command[:-1], "quick", "--resume").returncode == 2  # another reader's answers are never mixed in
+    done = advisor(*command, "--resume")
+    assert done.returncode == 0 and len(target.read_text().splitlines()) == 40
+    assert len(server.requests) == 21 + 24  # the first chunk of 16 was kept
