@@ -1,4 +1,4 @@
-"""The careful half of the reader: a small pretrained transformer, its top layers fine-tuned on the corpus, run in NumPy.
+"""The careful half of the reader: a small pretrained transformer, its layers fine-tuned on the corpus, run in NumPy.
 
 The encoder is MiniLM with 6 layers of width 384 (Wang et al. 2020, "MiniLM"; the sentence encoder all-MiniLM-L6-v2,
 Apache License 2.0), stored as int8 with one scale for each row. `weights/base.safetensors` holds it as it was published,

@@ -1,6 +1,6 @@
-"""Fine-tuning of the encoder's top layers on the corpus; the layers below stay as published. Needs torch.
+"""Fine-tuning of the encoder on the corpus: of all its layers, or of the top ones alone. Needs torch.
 
-What the lower layers make of a text never changes, so it is computed once and kept: an epoch costs the top layers only.
+What layers below the tuned ones make of a text never changes, so it is computed once and kept: an epoch costs the tuned ones only.
 Matrices are multiplied in bfloat16 (weights, norms and losses stay in float32), which halves the time.
 """
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class FinetuneConfig:
     """Settings of the fine-tuning."""
 
-    tuned_layers: int = 2  # counted from the top
+    tuned_layers: int = 6  # counted from the top; all there are
     epochs: int = 2
     batch: int = 32  # texts
-    step_size: float = 3e-4  # of the layers, AdamW
+    step_size: float = 2e-4  # of the layers, AdamW
     head_step_size: float = 1e-3
     warm_up: float = 0.1  # share of the steps in which the step size grows; it falls to zero after
     clause_weight: float = 0.5  # weight of a clause row beside a description

@@ -115,16 +115,16 @@ class Material:
     clause: Array  # (row,) bool
 
     def heads(self, keep: Array, config: TrainingConfig) -> tuple[Array, Array]:
-        """Clause heads on the clauses, whole-text and verdict heads on everything, of the rows where `keep` is true: what one
-        occurrence of a feature adds (feature, head output), float16, and bias (head output,)."""
+        """Clause heads on the clauses, whole-text and verdict heads on the descriptions, of the rows where `keep` is true: what
+        one occurrence of a feature adds (feature, head output), float16, and bias (head output,)."""
         sizes = [len(values) for values in CLASSES.values()]
-        clause, every = np.flatnonzero(keep & self.clause), np.flatnonzero(keep)
+        clause, told = np.flatnonzero(keep & self.clause), np.flatnonzero(keep & ~self.clause)
         by_clause = fit(
             self.x[clause], [y[clause] for y in self.facts], sizes, config.clause_inverse_penalty, config.steps
         )
         whole = fit(
-            self.x[every],
-            [y[every] for y in (*self.facts, self.verdict)],
+            self.x[told],
+            [y[told] for y in (*self.facts, self.verdict)],
             [*sizes, len(VERDICTS)],
             config.whole_inverse_penalty,
             config.steps,

@@ -213,13 +213,24 @@ def test_texts_kept_aside_are_no_training_texts() -> None:
             assert not runs(json.loads(line)["text"]) & seen
 
 
-@pytest.mark.parametrize(("reader", "every", "wrong"), [("quick", 1, 0.1), ("careful", 3, 0.08)])
-def test_texts_kept_aside_are_read_well(reader: str, every: int, wrong: float) -> None:
-    """Of texts that no part of the training saw at least half are decided, nine in ten of those rightly, and few wrongly."""
-    rows = [json.loads(line) for path in ASIDE for line in path.read_text(encoding="utf-8").splitlines()]
+@pytest.mark.parametrize(
+    ("texts", "reader", "every", "decided", "right", "wrong"),
+    [
+        ("[!r]*", "quick", 1, 0.6, 0.92, 0.06),
+        ("[!r]*", "careful", 3, 0.7, 0.92, 0.06),
+        ("retold*", "quick", 1, 0.45, 0.85, 0.1),
+        ("retold*", "careful", 2, 0.5, 0.87, 0.1),
+    ],
+)
+def test_texts_kept_aside_are_read_well(
+    texts: str, reader: str, every: int, decided: float, right: float, wrong: float
+) -> None:
+    """Of texts that no part of the training saw most are decided, nearly all of those rightly, and few wrongly; public texts are harder."""
+    paths = sorted((Path(CORPUS).parent / "aside").glob(f"{texts}.jsonl"))
+    rows = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     figures = evaluate(rows[::every], reader)
-    assert figures["decided"] >= 0.5
-    assert figures["right_among_decided"] >= 0.88
+    assert figures["decided"] >= decided
+    assert figures["right_among_decided"] >= right
     assert figures["wrong_over_all"] <= wrong
 
 
