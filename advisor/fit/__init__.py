@@ -191,6 +191,7 @@ def _report(
         means=means,
         left_out=plan.row.left_out,
         shift=_shift(plan, outcomes),
+        to_shift=plan.row.to_shift,
         concerns=_concerns(plan, outcomes),
     )
 
@@ -201,9 +202,7 @@ def jobs(plan: Plan) -> list[Job]:
     test_sets = tuple(sorted({c.tested_on for c in plan.candidates}))
     needed = dict.fromkeys(c.training for c in plan.candidates if c.training != "references")
     lead = next(c.training for c in plan.candidates if c.role == "recommended")
-    wider = (
-        {f"{lead}_wide_{w:g}": w for w in train.WIDTHS} if plan.verdict == "none_reliable" and _movable(plan) else {}
-    )
+    wider = {f"{lead}_wide_{w:g}": w for w in train.WIDTHS} if plan.verdict == "none_reliable" and row.distances else {}
     diagnosed = [] if plan.concerns is None else ["concerns"]
     return [
         Job(
@@ -223,18 +222,13 @@ def jobs(plan: Plan) -> list[Job]:
     ]
 
 
-def _movable(plan: Plan) -> bool:
-    """Whether tasks off the training distribution can be drawn: the user's own environment may have none."""
-    return not plan.row.family.startswith("gym:")
-
-
 def _movers(plan: Plan) -> dict[str, str]:
     """Training -> the candidate whose score is followed off the training distribution: the recommended first, then the controls."""
     found: dict[str, str] = {}
     for c in plan.candidates:
-        if c.training == "references" and _movable(plan):
+        if c.training == "references":
             found[c.training] = ""
-        elif c.training in _MOVED and _movable(plan):
+        elif c.training in _MOVED:
             found.setdefault(c.training, c.name.removesuffix(", shifted"))
     return found
 
@@ -248,7 +242,8 @@ def _moves(plan: Plan, watched: bool) -> dict[str, Any]:
     """How much is played off the training distribution: a pool of tasks for each score, the agent `watched` by the detector or not."""
     row = plan.row
     tasks = 0 if row.tasks == 0 else 40 if row.pool == 1 else 10 * row.pool
-    return {"tasks": tasks, "scored": row.scored, "control": not watched}
+    moves = {"tasks": tasks, "scored": row.scored, "control": not watched}
+    return moves if row.family != environment.FAMILY else environment.less(plan, moves)
 
 
 def _diagnosed(plan: Plan) -> dict[str, Any]:
@@ -302,16 +297,26 @@ def _scored(plan: Plan, returns: list[train.Returns]) -> train.Returns:
 
 
 def _ends(plan: Plan, tested_on: str, outcomes: Outcomes) -> tuple[train.Returns, train.Returns]:
-    """Returns (seed, task) that score 0 and 1. Where no oracle is known, 1 is as far above random as the best candidate is on average."""
-    prefix = "" if tested_on == "held_out" else f"{tested_on}/"
-    random, oracle = (
-        _scored(plan, [o.returns[prefix + name] for o in outcomes["references"]]) for name in ("random", "oracle")
-    )
+    """Returns (seed, task) that score 0 and 1.
+
+    Where no oracle is known, 1 is as far above random as the best candidate gets, on average, on the training distribution; off it, too,
+    or whoever loses least there would seem to lose nothing.
+    """
+    random, oracle = (_reference(plan, tested_on, name, outcomes) for name in ("random", "oracle"))
+    if plan.row.family == environment.FAMILY:
+        environment.check_best(random, oracle)
     if np.isnan(oracle).any():
-        rivals = [c for c in plan.candidates if c.role != "reference" and c.tested_on == tested_on]
-        leads = [float((_scored(plan, _returns(plan, c, outcomes)) - random).mean()) for c in rivals]
+        rivals = [c for c in plan.candidates if c.role != "reference" and c.tested_on == "held_out"]
+        near = _reference(plan, "held_out", "random", outcomes)
+        leads = [float((_scored(plan, _returns(plan, c, outcomes)) - near).mean()) for c in rivals]
         oracle = random + (max(leads) if max(leads) > 0 else max(float(np.abs(leads).max()), 1e-9))
     return random, oracle
+
+
+def _reference(plan: Plan, tested_on: str, name: str, outcomes: Outcomes) -> train.Returns:
+    """What a reference gets, (seed, task)."""
+    prefix = "" if tested_on == "held_out" else f"{tested_on}/"
+    return _scored(plan, [o.returns[prefix + name] for o in outcomes["references"]])
 
 
 def _scores(plan: Plan, candidate: Candidate, outcomes: Outcomes) -> train.Returns:

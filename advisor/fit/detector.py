@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 STEPS = 40  # steps of each task that are looked at, at least one episode
+LONGEST = 200  # or as much of a longer one
 EPISODES = 4  # of those that are played side by side in one task
 AIM = 0.025  # false alarms that the threshold aims at, for it is itself a draw and should seldom give more than 5 %
 GROUPS = (1, 2, 3, 5, 10)  # numbers of tasks that are judged together
@@ -133,11 +134,12 @@ class Recorder(Around):
 
 
 def watch(family: Any, play: Callable[[Any, Any, int], Any], tasks: Any, seed: int) -> Seen:
-    """What an agent sees and does while it adapts to `tasks` (task, parameter), for the first STEPS steps, an episode at the least.
+    """What an agent sees and does while it adapts to `tasks` (task, parameter), for the first STEPS steps, an episode at the least,
+    but at most LONGEST steps of it.
 
     `play(family, tasks, seed)` has to play all tasks side by side.
     """
-    recorder = Recorder(family, max(STEPS, getattr(family, "horizon", 1)))
+    recorder = Recorder(family, max(STEPS, min(getattr(family, "horizon", 1), LONGEST)))
     with suppress(_Enough):
         play(recorder, tasks, seed)
     return recorder.seen()

@@ -4,10 +4,13 @@ The environment is any of gymnasium's with two methods more, sample_tasks(n, see
 `reference_impls/tasks/gym.py` makes a task family of it, so all trainings and controls run on it unchanged.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from ..errors import AdvisorError, quoted
 from .plan import Candidate, Plan
@@ -15,6 +18,10 @@ from .train import Outcome, implementation
 
 STEPS = {"smoke": 120_000, "standard": 1_000_000, "long": 10_000_000}  # environment steps of each training, by budget
 TESTED = 20  # held-out tasks a seed
+# Tasks that the detector of a shift learns from, is calibrated on, and is tried on in each place.
+WATCHED = (80, 120, 40)
+FAMILY = "gym:Gym"
+_WIDEST = 1000  # numbers of an observation that the detector's linear model can take in
 _TASKS = 4  # that the environment is looked over with
 _LOOKED_AT = 100  # steps of an episode that are compared when it is repeated
 _PATIENCE = 5_000  # steps of an episode without time limit until it is said never to end
@@ -34,12 +41,23 @@ class Spec:
     discrete: bool
     known: int  # tasks that `known_tasks` lists; 0 without
     has_best: bool  # says the best return of a task
-    has_shifted: bool
+    distances: tuple[float, ...]  # that tasks can be drawn at, 0 the training distribution
     ends: bool  # some episode terminated
     centre: tuple[float, ...]  # of the observations
     spread: tuple[float, ...]
     reward_unit: float  # the mean size of a reward
     reward_mean: float  # in that unit
+
+
+EXAMPLE = """\
+    def shifted_tasks(self, n, seed, distance):  # 0: the training distribution, 1: as far off as matters to you
+        low, high = 1.0 + distance, 2.0 + distance
+        return np.random.default_rng(seed).uniform(low, high, (n, 1))"""
+_TO_SHIFT = {
+    1: "Your environment gives no shifted tasks. With a method like this one it is tested on them, too, at several distances:\n"
+    + EXAMPLE,
+    2: "Your `shifted_tasks` takes no `distance`, so nothing was tested between. One that does:\n" + EXAMPLE,
+}
 
 
 @contextmanager
@@ -73,9 +91,11 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
             "episodes": 2,
             "steps": 1,
         }  # to adapt in: the memory is scored in the episode after, weights after one step
-    if any(c.tested_on == "shifted" for c in plan.candidates) and not spec.has_shifted:
+    if any(c.tested_on == "shifted" for c in plan.candidates) and len(spec.distances) == 1:
         raise BadEnvironment(
-            "has no `shifted_tasks(n, seed)`, the tasks off the training distribution that this fit is about", factory
+            "has no `shifted_tasks(n, seed, distance)`, the tasks off the training distribution that this fit is about",
+            factory,
+            f"a pattern, for tasks of one number:\n{EXAMPLE}",
         )
     settings = {
         name: _SETTINGS[name](test, STEPS[plan.budget], spec, known)
@@ -94,7 +114,7 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
         left_out.append("the diagnosis of the concerns of multi-task training")
     row = replace(
         row,
-        family="gym:Gym",
+        family=FAMILY,
         family_settings=family,
         candidates=candidates,
         scored="last",
@@ -103,6 +123,8 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
         pool=1,
         test=test,
         left_out=tuple(left_out),
+        distances=len(spec.distances) > 2,
+        to_shift=_TO_SHIFT.get(len(spec.distances), ""),
     )
     return replace(
         plan,
@@ -113,6 +135,22 @@ def substitute(plan: Plan, factory: str, horizon: int | None = None) -> Plan:
         settings=settings,
         concerns=None,
     )
+
+
+def less(plan: Plan, moves: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of shift.measure, with fewer tasks than a stand-in affords: each row is an environment here."""
+    narrow = len(plan.row.family_settings["centre"]) <= _WIDEST
+    return {**moves, "tasks": plan.row.tasks, "control": moves["control"] or not narrow, "watched": WATCHED}
+
+
+def check_best(random: Any, best: Any, fault: type[Exception] = BadEnvironment) -> None:
+    """Raises `fault` where `best_return` is told (a number) and not above what random actions reach, returns (..., task)."""
+    wrong = np.argwhere(best <= random)
+    if len(wrong):
+        at = tuple(wrong[0])
+        raise fault(
+            f"best_return says {best[at]:.4g} of a task in which random actions reach {random[at]:.4g}, and no score can be made of that"
+        )
 
 
 def in_own_units(plan: Plan, outcome: Outcome) -> Outcome:
@@ -169,17 +207,48 @@ def look_over(factory: str | Callable[[], Any], horizon: int | None = None) -> S
             "a task is not reset: after other tasks were played, set_task and reset(seed=...) didn't bring the first episode back; "
             "something of the task or episode before is left over"
         )
+    _look_off(gym, family, tasks)
     return _measured(family, gym, horizon, generator)
 
 
-def _tasks(gym: Any, family: Any) -> Any:
+def _tasks(gym: Any, family: Any, distance: float = 0.0) -> Any:
     """A few tasks, asked for twice."""
-    tasks, again = (family._asked("sample_tasks", _TASKS, 0) for _ in range(2))
-    if str(list(tasks)) != str(list(again)):
+    tasks, again = (family._asked(_TASKS, 0, distance) for _ in range(2))
+    if _shown(tasks) != _shown(again):
+        name = "shifted_tasks" if distance else "sample_tasks"
         raise gym.Faulty(
-            "sample_tasks(n, seed) gave other tasks for the same seed: draw them from numpy.random.default_rng(seed)"
+            f"{name}(n, seed) gave other tasks for the same seed: draw them from numpy.random.default_rng(seed)"
         )
     return tasks
+
+
+def _shown(tasks: Any) -> str:
+    """Tasks as text, for comparison; an object that says nothing of itself but where it lies is like any of its class."""
+    return re.sub(r" at 0x[0-9a-fA-F]+>", ">", str(list(tasks)))
+
+
+def _look_off(gym: Any, family: Any, tasks: Any) -> None:
+    """Draws tasks at each distance and plays one episode in each: what fails out there is named before anything is trained."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)  # its own: what is measured next must not depend on it
+    found = {0.0: _shown(tasks)}
+    family.sample(1, generator)  # shows what the row of a task is
+    for distance in family.distances[1:]:
+        try:
+            found[distance] = _shown(_tasks(gym, family, distance))
+            there = family.moved(distance)
+            rows = there.sample(_TASKS, generator)
+            state = there.reset(rows)
+            for _ in range(family.horizon):
+                state, _, _ = there.step(rows, state, there.random_action(_TASKS, generator), generator)
+            there.oracle_return(rows, generator)
+        except gym.Faulty as fault:
+            raise gym.Faulty(f"off the training distribution, at distance {distance:g}: {fault}") from fault
+    if len(found) > 1 and found[1.0] == found[0.0] and " object>" not in found[0.0]:
+        raise gym.Faulty("shifted_tasks gives the tasks that sample_tasks gives for the same seed")
+    if len(found) > 2 and found[1.0] == found[0.25] and " object>" not in found[1.0]:
+        raise gym.Faulty("shifted_tasks gives the same tasks at distance 0.25 and 1")
 
 
 def _time_limit(gym: Any, make: Any) -> int:
@@ -194,7 +263,7 @@ def _time_limit(gym: Any, make: Any) -> int:
         if isinstance(limit, int) and limit > 0:
             return limit
     family = gym.Gym(make, _PATIENCE)
-    task = family._asked("sample_tasks", 1, 0)[0]
+    task = family._asked(1, 0)[0]
     episode = gym.Episode(environment, task, family.begin(environment, task, 0))
     space = environment.action_space
     space.seed(0)
@@ -226,13 +295,16 @@ def _measured(family: Any, gym: Any, horizon: int, generator: Any) -> Spec:
             break
     observations, paid = torch.cat(seen), torch.cat(rewards)
     known = gym.method(family._free[0], "known_tasks")
+    check_best(
+        family.random_return(tasks, generator).numpy(), family.oracle_return(tasks, generator).numpy(), gym.Faulty
+    )
     unit = float(paid.abs().mean())
     return Spec(
         horizon=horizon,
         discrete=family.discrete,
         known=len(family.catalogue()) if known else 0,
         has_best=gym.method(family._free[0], "best_return") is not None,
-        has_shifted=gym.method(family._free[0], "shifted_tasks") is not None,
+        distances=family.distances,
         ends=bool(ended.any()),
         centre=tuple(float(x) for x in observations.mean(0)),
         spread=tuple(float(x) for x in observations.std(0).clamp(min=1e-3)),

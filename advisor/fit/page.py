@@ -144,7 +144,7 @@ def _smooth(values: Sequence[float], window: int = 20) -> list[float]:
 def _shift(shift: Any) -> str:
     """Score by distance from the training distribution: the recommended, the best control, and what was trained on wider tasks."""
     points = [p for p in getattr(shift, "points", ()) or () if getattr(p, "score", None) is not None]
-    if not points:
+    if len(points) < 2:
         return ""
     controlled = all(p.control is not None for p in points)
     figure, axes = _canvas("distance from the training distribution", "score", 1 + controlled + len(shift.widths))

@@ -37,6 +37,8 @@ class StandIn:
     pool: int = 1  # tasks averaged to one score: more where a single return is mostly luck
     scored: str = "last"  # the stage that counts: the last, or the mean of all
     stage: str = "episode"  # what a stage of adaptation is called
+    distances: bool = True  # tasks can be drawn at any distance from the training distribution
+    to_shift: str = ""  # where they can't: what would make it possible
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class FitReport:
     left_out: tuple[str, ...] = ()  # of the scenario, by the stand-in
     shift: Shift | None = None  # performance off the training distribution
     concerns: Diagnosis | None = None  # of multi-task training, found or not
+    to_shift: str = ""  # how the user's own environment would draw tasks off the training distribution, where it can't
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
@@ -104,11 +105,14 @@ def render(report: FitReport, console: Console) -> None:
         if not c.admitted:
             console.print(Text(f"not admitted: {c.name}, {c.reason}"))
     if report.shift is not None:
-        scores = tuple(p.score.figure for p in report.shift.points)
-        ends = f"distance {report.shift.points[0].distance:g} to {report.shift.points[-1].distance:g}"
-        console.print(Text(f"off the training distribution: {sparkline(scores, 0.0, 1.0)} score at {ends}"))
+        points = report.shift.points
+        bars = sparkline(tuple(p.score.figure for p in points), 0.0, 1.0)
+        ends = f" {bars} score at distance {points[0].distance:g} to {points[-1].distance:g}" if len(points) > 1 else ""
+        console.print(Text(f"off the training distribution:{ends}"))
         for sentence in report.shift.says.removesuffix(".").split(". "):
             console.print(Text(f"  {sentence}."))
+    for line in report.to_shift.splitlines():
+        console.print(Text(f"  {line}"))
     if report.concerns is not None:
         console.print(Text(f"concerns of multi-task training, {report.concerns.note}:"))
         for concern in report.concerns.concerns:

@@ -3,8 +3,8 @@
 `measure` runs in the worker, right after a training, with what was trained; `references` beside it says what random and the best reach in
 the same tasks; `report` runs where the jobs were given out, on plain arrays. A family offers `moves`, a mapping of names to words, and
 `moved(distance, name)`, a copy whose `sample` (and `catalogue`) draws tasks that were moved by `distance`: 0 is the training distribution,
-1 the farthest that a report shows. The first of `moves` is shown against distance, the others at distance 1. Actions turned round are a
-shift that any family can have.
+1 the farthest that a report shows. The first of `moves` is shown against distance, the others at distance 1. A family that can be moved
+to some distances only names them by `distances`. Actions turned round are a shift that any family can have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,7 @@ class Width:
 class Shift:
     """The shift report. `points` go from distance 0 to 1; `says` is the whole in a few sentences."""
 
-    moves: str
+    moves: str  # what distance means; empty where nothing draws tasks at one
     points: tuple[Point, ...]
     control: str | None  # which control the points show: the one with the best score at distance 0
     overtaken_at: float | None  # distance from which on that control is ahead to the end; None: it isn't
@@ -82,20 +82,21 @@ class Shift:
 def places(family: Any) -> dict[str, tuple[str, Any]]:
     """Where agents are tested: label -> words and the family there. Distances have their number for a label, other kinds their name.
 
-    A family without `moves` is tested on its `shifted` tasks alone, at distance 1; one that has none either, nowhere.
+    A family without `moves` is tested on its `shifted` tasks alone, at distance 1; one that has none either, with actions turned round.
     """
     moves = getattr(family, "moves", None)
     found: dict[str, tuple[str, Any]] = {}
     if moves:
         first = next(iter(moves))
-        found = {f"{d:g}": (moves[first], family.moved(d, first)) for d in DISTANCES}
+        found = {f"{d:g}": (moves[first], family.moved(d, first)) for d in getattr(family, "distances", DISTANCES)}
         found |= {name: (moves[name], family.moved(1.0, name)) for name in moves if name != first}
-    elif hasattr(family, "shifted"):
+    elif moves is None and hasattr(family, "shifted"):
         found = {
             "0": ("as in training", family),
             "1": ("tasks as the family's own `shifted` draws them", Shifted(family)),
         }
-    if found and hasattr(family, "step"):
+    if hasattr(family, "step"):
+        found = found or {"0": ("as in training", family)}
         found["actions"] = (
             "actions are turned round: left is right, the first of a number of actions the last",
             Turned(family),
@@ -103,13 +104,17 @@ def places(family: Any) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def measure(family: Any, play: Play, *, tasks: int, seed: int, scored: str = "last", control: bool = False) -> Measured:
+def measure(
+    family: Any, play: Play, *, tasks: int, seed: int, scored: str = "last", control: bool = False,
+    watched: Sequence[int] | None = None,
+) -> Measured:  # fmt: skip
     """What a trained agent reaches on moved tasks, and what a detector makes of its adaptation data; runs in the worker, uses torch.
 
     `play(family, tasks, seed)` adapts to the tasks and returns (task, stage), for instance
     `lambda f, t, s: algorithm.evaluate(trained, config, f, t, s, job.test["episodes"])`. It must use the family it is given, for that
     writes down what the agent sees, and play all tasks side by side. `tasks`: how many a place, 0 for the family's catalogue (rows in
     the order of the ids). `scored`: what counts, the "last" stage or the "mean" of all. `control`: distances only, no detector.
+    `watched`: how many tasks the detector learns from, is calibrated on, and is tried on in each place.
     """
     import torch
 
@@ -126,12 +131,15 @@ def measure(family: Any, play: Play, *, tasks: int, seed: int, scored: str = "la
 
     def seen(there: Any, number: int, stream: int) -> Any:
         generator = torch.Generator().manual_seed(SEED + 10 * seed + stream)
-        return watch(there, play, there.sample(number, generator), SEED + 10 * seed + stream)
+        known = tasks == 0 and hasattr(there, "sample_known")  # there `sample` draws tasks that have no id
+        drawn = (there.sample_known if known else there.sample)(number, generator)
+        return watch(there, play, drawn, SEED + 10 * seed + stream)
 
-    fewer = 1 if getattr(family, "horizon", 1) <= LONG else 2
-    detector = Detector(seen(family, LEARNED, 1), seen(family, CALIBRATION, 2))
+    tried = WATCHED if getattr(family, "horizon", 1) <= LONG else WATCHED // 2
+    learned, calibration, tried = watched or (LEARNED, CALIBRATION, tried)
+    detector = Detector(seen(family, learned, 1), seen(family, calibration, 2))
     for label, (_, there) in everywhere.items():
-        adapting = seen(there, WATCHED // fewer, 3)
+        adapting = seen(there, tried, 3)
         measured[f"alarms/{label}"] = np.array([detector.alarms(adapting, size).mean() for size in GROUPS])
     return measured
 
@@ -171,14 +179,23 @@ def report(
     controls = controls or {}
     lead = _lead([recommended, *controls.values()], references)
 
+    def together(returns: Array) -> int:
+        return pool if returns.shape[1] % pool == 0 else 1
+
+    def above_random(label: str) -> bool:
+        gap = np.stack([m[f"oracle/{label}"] - m[f"random/{label}"] for m in references])
+        return bool((gap.reshape(len(gap), -1, together(gap)).mean(2) > 0).all())
+
+    best_known = all(above_random(label) for label in known)
+
     def scores(measured: Sequence[Measured], label: str) -> Array:
         reached, random, oracle = (
             np.stack([m[f"{what}/{label}"] for m in source])
             for what, source in (("reached", measured), ("random", references), ("oracle", references))
         )
-        if np.isnan(oracle).any():  # no best is known: as far above random as the best candidate at distance 0
+        if not best_known:  # as far above random as the best candidate at distance 0
             oracle = random + lead
-        return normalise(reached, random, oracle, pool if reached.shape[1] % pool == 0 else 1)
+        return normalise(reached, random, oracle, together(reached))
 
     def alarms(label: str) -> Array:
         return np.asarray(np.mean([m[f"alarms/{label}"] for m in recommended], axis=0))
@@ -207,15 +224,16 @@ def report(
         if detected and (label == "1" or not _is_distance(label))
     )
     inside = points[0].score.figure
+    between = points if len(points) > 2 else ()  # of two points alone no one knows how it goes between them
     wide = tuple(
         _width(width, scores(runs, "0"), scores(runs, "1"), inside) for width, runs in sorted((widths or {}).items())
     )
     shift = Shift(
-        moves=known["1"],
+        moves=known.get("1", ""),
         points=points,
         control=best,
-        overtaken_at=overtaken_at([(p.distance, p.score.figure, p.control.figure) for p in points if p.control]),
-        halves_at=halves_at([(p.distance, p.score.figure) for p in points]),
+        overtaken_at=overtaken_at([(p.distance, p.score.figure, p.control.figure) for p in between if p.control]),
+        halves_at=halves_at([(p.distance, p.score.figure) for p in between]),
         false_alarms=float(alarms("0")[0]) if detected else None,
         noticed=noticed,
         widths=wide,
@@ -227,9 +245,9 @@ def report(
 
 def halves_at(points: Sequence[tuple[float, float]]) -> float | None:
     """The distance at which a straight line between points (distance, score) falls to half of the first score; None where it doesn't."""
-    half = points[0][1] / 2
-    if points[0][1] < NOTHING_LEARNED:
+    if not points or points[0][1] < NOTHING_LEARNED:
         return None
+    half = points[0][1] / 2
     for (near, before), (far, after) in pairwise(points):
         if after <= half:
             return near + (far - near) * (before - half) / (before - after)
@@ -299,12 +317,20 @@ def _width(width: float, inside: Array, shifted: Array, before: float) -> Width:
 def _says(shift: Shift) -> str:
     near, far = shift.points[0].score.figure, shift.points[-1].score.figure
     parts = [f"Off the training distribution ({shift.moves}) the score goes from {near:.2f} to {far:.2f}"]
+    if not shift.moves:
+        parts = [
+            "How the score falls with distance was not tested, for nothing draws tasks off the training distribution"
+        ]
     if shift.halves_at is not None:
         parts[0] += f", and half of it is lost at distance {shift.halves_at:.2f}"
-    if shift.control is not None and (control := shift.points[-1].control) is not None:
+    if shift.moves and shift.control is not None and (control := shift.points[-1].control) is not None:
         parts.append(f"The control `{shift.control}` has {control.figure:.2f} there")
         if shift.overtaken_at is not None:
-            parts[-1] += f", and is ahead from distance {shift.overtaken_at:.2f} on"
+            parts[-1] += (
+                f", and is ahead from distance {shift.overtaken_at:.2f} on"
+                if shift.overtaken_at
+                else ", and is ahead all along"
+            )
     if shift.false_alarms is not None:
         parts.append(
             f"A detector that sees the adaptation data of one task, and nothing else, gives false alarm in {shift.false_alarms:.1%} of the tasks"
@@ -326,4 +352,8 @@ def _says(shift: Shift) -> str:
             else "none covers the case"
         )
         parts.append(f"To cover means {COVERED:.0%} of the score at distance 0 before widening: {enough}")
+        if all(width.inside.figure < COVERED * near for width in shift.widths):
+            parts.append(
+                "Trained on wider tasks it lost the old ones, too: a longer training may cover what this one doesn't"
+            )
     return ". ".join(parts) + "."

@@ -7,7 +7,10 @@ ended stays as it is, for no reward, until the algorithm begins another; the val
 Nothing of gymnasium is imported here: the factory brings it. The environment's part is described in docs/own-environment.md.
 """
 
+import copy
 import importlib
+import inspect
+import itertools
 import math
 import random
 import traceback
@@ -68,43 +71,84 @@ class Gym:
             self.action_size = len(self._low)
         else:
             raise Faulty(f"actions must be Discrete or a Box with bounds, not {moves}")
+        self._off = moves_of(method(first, "shifted_tasks"))
+        self._distance = 0.0  # from the training distribution, of the tasks that are drawn
         self._free: list[Any] = [first]
         self._tasks: dict[tuple[float, ...], Any] = {}  # row of numbers -> the task as the environment gave it
         self._catalogue: Tensor | None = None  # kept: a task has one row, and by it one id
+        self._ids: dict[tuple[float, ...], int] = {}
         self._waiting: dict[int, tuple[tuple[float, ...], int]] = {}  # episodes not begun: task and seed
         self._playing: dict[int, Episode] = {}
-        self._count = 0
+        self._names = itertools.count()
         self._random = random.Random(0)
 
     # Tasks ------------------------------------------------------------------------------------------------------------
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n tasks of the training distribution: (n, task)."""
-        return self._drawn("sample_tasks", n, generator)
+        return self._drawn(n, generator, self._distance)
 
     def shifted(self, n: int, generator: torch.Generator) -> Tensor:
-        """n tasks off that distribution: (n, task)."""
-        return self._drawn("shifted_tasks", n, generator)
+        """n tasks off that distribution, as far as the environment draws them: (n, task)."""
+        return self._drawn(n, generator, 1.0)
+
+    @property
+    def moves(self) -> dict[str, str]:
+        """What `moved` can move, in words; empty where the environment has no `shifted_tasks`."""
+        return self._off[0]
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """The distances that `moved` is asked for."""
+        return self._off[1]
+
+    def moved(self, distance: float, what: str = "tasks") -> "Gym":
+        """This family where tasks are drawn at a distance of `distances`, 0 for the training distribution; copies and tasks are shared."""
+        there = copy.copy(self)
+        there._distance, there._catalogue = distance, None
+        return there
 
     def catalogue(self) -> Tensor:
-        """All known tasks in the order of their ids, (tasks, task): those of `known_tasks`, else the first that are sampled."""
-        self._random = random.Random(0)
+        """All known tasks in the order of their ids, (tasks, task): those of `known_tasks`, else the first that are sampled.
+
+        Moved, as many tasks at that distance, each with the id of the known one in whose place it stands.
+        """
+        self._random.seed(0)
         if self._catalogue is None:
             known = method(self._free[0], "known_tasks")
-            self._catalogue = self._rows(called(known, "known_tasks") if known else self._asked("sample_tasks", self._known, 0))
+            listed = called(known, "known_tasks") if known else None
+            if listed is None or self._distance:
+                listed = self._asked(self._known if listed is None else len(listed), 0, self._distance)
+            self._catalogue = self._rows(listed)
+            for i, row in enumerate(self._catalogue.tolist()):
+                self._ids.setdefault(tuple(row), i)
         return self._catalogue
 
-    def _drawn(self, name: str, n: int, generator: torch.Generator) -> Tensor:
-        seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        self._random = random.Random(seed)  # of the episodes to come: the same generator plays the same ones
-        return self._rows(self._asked(name, n, seed))
+    def ids(self, tasks: Tensor) -> Tensor:
+        """The id of each task, -1 for one that is in no catalogue: (..., task) -> (...) long."""
+        found = [self._ids.get(tuple(row), -1) for row in tasks.reshape(-1, tasks.shape[-1]).tolist()]
+        return torch.tensor(found, dtype=torch.long).reshape(tasks.shape[:-1])
 
-    def _asked(self, name: str, n: int, seed: int) -> Any:
+    def sample_known(self, n: int, generator: torch.Generator) -> Tensor:
+        """n tasks of the catalogue, drawn with replacement: (n, task)."""
+        rows = self.catalogue()[torch.randint(len(self.catalogue()), (n,), generator=generator)]
+        self._random.seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+        return rows
+
+    def _drawn(self, n: int, generator: torch.Generator, distance: float) -> Tensor:
+        seed = int(torch.randint(2**31 - 1, (), generator=generator))
+        self._random.seed(seed)  # of the episodes to come: the same generator plays the same ones
+        return self._rows(self._asked(n, seed, distance))
+
+    def _asked(self, n: int, seed: int, distance: float = 0.0) -> Any:
+        """n tasks as the environment gives them."""
+        name = "shifted_tasks" if distance else "sample_tasks"
         ask = method(self._free[0], name)
         if ask is None:
             raise Faulty(f"{type(self._free[0]).__name__} has no `{name}(n, seed)`, which this fit needs")
-        tasks = called(ask, name, n, seed)
+        far = {"distance": distance} if distance and self._off[2] else {}
+        tasks = called(fitting(ask, name, n, seed, **far), name, n, seed, **far)
         if not hasattr(tasks, "__len__") or len(tasks) != n:
-            raise Faulty(f"{name}({n}, seed) must give {n} tasks, not {str(tasks)[:200]}")
+            raise Faulty(f"{name}({n}, seed{''.join(f', {k}={v:g}' for k, v in far.items())}) must give {n} tasks, not {str(tasks)[:200]}")
         return tasks
 
     def _rows(self, tasks: Any) -> Tensor:
@@ -113,6 +157,9 @@ class Gym:
             rows = torch.stack([torch.as_tensor(task, dtype=torch.float32).flatten() for task in tasks])
         except (TypeError, ValueError, RuntimeError):
             rows = torch.arange(len(self._tasks), len(self._tasks) + len(tasks), dtype=torch.float32).unsqueeze(1)
+        before = next(iter(self._tasks), None)
+        if before is not None and len(before) != rows.shape[1]:
+            raise Faulty(f"a task of {rows.shape[1]} numbers where others have {len(before)}: {str(tasks[0])[:80]}")
         self._tasks |= dict(zip(map(tuple, rows.tolist()), tasks, strict=True))
         return rows
 
@@ -120,9 +167,9 @@ class Gym:
     def reset(self, tasks: Tensor) -> Tensor:
         """An episode for each row, tasks (..., task) -> state (..., 1). It begins when it is first looked at."""
         rows = tasks.reshape(-1, tasks.shape[-1]).tolist()
-        first, self._count = self._count, self._count + len(rows)
-        self._waiting |= {first + i: (tuple(row), self._random.getrandbits(31)) for i, row in enumerate(rows)}
-        return torch.arange(first, self._count).reshape(*tasks.shape[:-1], 1)
+        names = [next(self._names) for _ in rows]
+        self._waiting |= {name: (tuple(row), self._random.getrandbits(31)) for name, row in zip(names, rows, strict=True)}
+        return torch.tensor(names, dtype=torch.long).reshape(*tasks.shape[:-1], 1)
 
     def observe(self, state: Tensor) -> Tensor:
         """What each episode shows now, standardised: state (..., 1) -> (..., obs)."""
@@ -213,7 +260,8 @@ class Gym:
         return seen
 
     def _release(self, playing: set[int]) -> None:
-        self._waiting = {name: episode for name, episode in self._waiting.items() if name in playing}
+        for name in self._waiting.keys() - playing:
+            del self._waiting[name]
         for name in self._playing.keys() - playing:
             self._free.append(self._playing.pop(name).environment)
 
@@ -238,8 +286,11 @@ class Gym:
         best = method(self._free[0], "best_return")
         if best is None:
             return torch.full((len(tasks),), float("nan"))
-        asked = [self._tasks[row] for row in map(tuple, tasks.tolist())]
-        return torch.tensor([float(called(best, "best_return", task)) / self._unit for task in asked])
+        told = [called(best, "best_return", self._tasks[row]) for row in map(tuple, tasks.tolist())]
+        try:
+            return torch.tensor([float(number) / self._unit for number in told])
+        except (TypeError, ValueError):
+            raise Faulty(f"best_return must give a number, not {str(told[0])[:200]}") from None
 
 
 def load(factory: str) -> Callable[[], Any]:
@@ -256,6 +307,22 @@ def load(factory: str) -> Callable[[], Any]:
     return getattr(found, name)
 
 
+def moves_of(shifted_tasks: Any) -> tuple[dict[str, str], tuple[float, ...], bool]:
+    """What an environment's `shifted_tasks` moves, in words (the first line of its docstring), how far, and whether it takes a `distance`.
+
+    Without that parameter all its tasks count as distance 1; without the method nothing can be moved.
+    """
+    if shifted_tasks is None:
+        return {}, (0.0,), False
+    says = " ".join((getattr(shifted_tasks, "__doc__", None) or "").strip().partition("\n")[0].split()).rstrip(".")[:150]
+    try:
+        asks = "distance" in inspect.signature(shifted_tasks).parameters
+    except (TypeError, ValueError):  # of what is not written in Python nothing is known
+        asks = False
+    far = (0.0, 0.25, 0.5, 0.75, 1.0) if asks else (0.0, 1.0)
+    return {"tasks": says or "tasks as your shifted_tasks draws them"}, far, asks
+
+
 def method(environment: Any, name: str) -> Any:
     """The attribute of the environment or of one that it wraps, the outermost first; None where there is none."""
     while environment is not None:
@@ -263,6 +330,20 @@ def method(environment: Any, name: str) -> Any:
             return getattr(environment, name)
         environment = environment.__dict__.get("env") if hasattr(environment, "__dict__") else None
     return None
+
+
+def fitting(function: Any, what: str, *arguments: Any, **named: Any) -> Any:
+    """The function; Faulty where it takes other arguments."""
+    try:
+        asked = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C, or no function: calling it will tell
+        return function
+    try:
+        asked.bind(*arguments, **named)
+    except TypeError:
+        takes = "(n, seed) or (n, seed, distance)" if what == "shifted_tasks" else "(n, seed)"
+        raise Faulty(f"{what} must take {takes}, not {asked}") from None
+    return function
 
 
 def called(function: Any, what: str, *arguments: Any, **named: Any) -> Any:

@@ -96,15 +96,51 @@ class Reach(gym.Env):
         return seen, reward, False, self.fault == "cut short" and self.steps == 4, {}
 
 
+class Far(Reach):
+    """Places that lie farther out with distance; each of `fault` breaks what is said of tasks off the training distribution."""
+
+    def shifted_tasks(self, n, seed, distance):
+        """The place lies up to five times as far out."""
+        if self.fault == "shifted raises" and distance > 0.5:
+            raise KeyError("no such place")
+        if self.fault == "shifted few":
+            return self.sample_tasks(n - 1, seed)
+        if self.fault == "shifted rows":
+            return np.ones((n, 2))
+        if self.fault == "shifted unseeded":
+            seed = None
+        far = {"shifted same": 0.0, "shifted alike": 1.0}.get(self.fault, distance)
+        return (1 + 4 * far) * np.random.default_rng(seed).uniform(-1, 1, (n, 1))
+
+    def step(self, action):
+        seen, reward, *ends = super().step(action)
+        return seen, float("nan") if self.fault == "far nan" and abs(self.place) > 1.5 else reward, *ends
+
+
+class FarAtOnce(Reach):
+    """Names tasks off the training distribution without a distance, as a benchmark with a list of test tasks does."""
+
+    def shifted_tasks(self, n, seed):
+        return np.random.default_rng(seed).uniform(2, 3, (n, 1))
+
+
 def reach():
     return gym.wrappers.TimeLimit(Reach(), 10)
 
 
-def faulty(fault, limit=10):
+def far():
+    return gym.wrappers.TimeLimit(Far(), 10)
+
+
+def far_at_once():
+    return gym.wrappers.TimeLimit(FarAtOnce(), 10)
+
+
+def faulty(fault, limit=10, kind=Reach):
     """A factory of Reach with one fault; without a limit its episodes never end."""
 
     def make():
-        environment = Reach()
+        environment = kind()
         environment.fault = fault
         return gym.wrappers.TimeLimit(environment, limit) if limit else environment
 

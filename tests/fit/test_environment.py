@@ -11,7 +11,7 @@ from advisor.facts import Known
 from advisor.fit import environment, execute, jobs, plan_for, train
 from advisor.rulebook import load as load_rules
 from reference_impls.tasks.gym import Gym, load
-from tests.fit.small import Reach, faulty, reach
+from tests.fit.small import Far, Reach, faulty, reach
 
 HERE = "tests.fit.test_environment"
 BOOK = load_rules()
@@ -165,6 +165,33 @@ FAULTS = {
 }
 
 
+FAR_FAULTS = {
+    "shifted raises": r"at distance 0.75: shifted_tasks raised KeyError: 'no such place' \(small.py, line \d+\)",
+    "shifted few": r"shifted_tasks\(4, seed, distance=0.25\) must give 4 tasks",
+    "shifted rows": "a task of 2 numbers where others have 1",
+    "shifted unseeded": r"shifted_tasks\(n, seed\) gave other tasks for the same seed",
+    "shifted same": "gives the tasks that sample_tasks gives",
+    "shifted alike": "the same tasks at distance 0.25 and 1",
+    "far nan": r"off the training distribution, at distance .* the reward is nan",
+}
+
+
+@pytest.mark.parametrize("fault", FAR_FAULTS)
+def test_faults_off_the_training_distribution_are_named(fault):
+    """What fails in shifted tasks alone is found before any training, with the distance at which it fails."""
+    with pytest.raises(AdvisorError, match=FAR_FAULTS[fault]) as refused, environment.faults():
+        environment.look_over(faulty(fault, kind=Far), 10)
+    assert "docs/own-environment.md" in refused.value.hint
+
+
+@pytest.mark.parametrize(("said", "words"), [(-99.0, "random actions reach"), ("much", "must give a number")])
+def test_a_best_return_that_is_none_is_named(said, words, monkeypatch):
+    """A best return that is no number, or lower than what random actions reach, is found before any training."""
+    monkeypatch.setattr(Reach, "best_return", lambda self, task: said, raising=False)
+    with pytest.raises(AdvisorError, match=words), environment.faults():
+        environment.look_over(reach, 10)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_named(fault):
     """A faulty environment is refused before any training with an error that says what, where, and where to read on."""
@@ -210,8 +237,9 @@ def test_shifted_fit_needs_shifted_tasks():
     """Where the fit is about a shifted test distribution, an environment without shifted_tasks is refused with that name."""
     facts = {"training_tasks": "distribution", "test_tasks": "shifted"}
     advice = recommend({name: Known(value, 1.0, "file") for name, value in facts.items()}, BOOK)
-    with pytest.raises(AdvisorError, match="shifted_tasks"):
+    with pytest.raises(AdvisorError, match="shifted_tasks") as refused:
         environment.substitute(plan_for(advice, None, "smoke", 2), "tests.fit.small:reach")
+    assert environment.EXAMPLE in refused.value.hint
 
 
 def test_load_gives_the_callable():

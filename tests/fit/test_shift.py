@@ -194,7 +194,10 @@ def test_widths_say_which_is_the_first_to_cover(measured):
         True,
     ]
     assert found.covered_by == 0.75 and "0.75 of the distance is the first" in found.says
-    assert "none covers the case" in report(runs, refs, widths={0.5: runs}).says
+    none = report(runs, refs, widths={0.5: runs}).says
+    assert "none covers the case" in none and "lost the old ones" not in none
+    lost = [{**m, "reached/0": r["random/0"]} for m, r in zip(runs, refs, strict=True)]
+    assert "lost the old ones, too: a longer training" in report(runs, refs, widths={0.5: lost}).says
 
 
 def test_scores_without_a_known_best_are_scaled_by_the_best_candidate(measured):

@@ -18,7 +18,7 @@ FEWEST_TEXTS = 3  # in which a word must stand
 NEVER = -5.0  # log-odds of a label that no training text voices
 STRENGTH = 10.0  # inverse of the L2 penalty
 MIX_STRENGTH = 1.0  # the same, of the weights that mix heads, encoder and cues
-PRECISION = 0.87  # of labels proposed, on the texts that decide about thresholds
+PRECISION = 0.83  # of labels proposed, on the texts that decide about thresholds; some of their labels are missing, so it is higher in truth
 KNOWN_TO_CUES = (
     "contrast",
     "further",
