@@ -36,8 +36,14 @@ class Family:
     settings: Mapping[str, Settings] = field(
         default_factory=dict
     )  # algorithm -> what differs from the reference's defaults
+    longer: Mapping[str, Settings] = field(
+        default_factory=dict
+    )  # the same, from `standard` on: what more steps are worth spending on
 
 
+_STEADY: dict[str, Settings] = {
+    "maml": {"tasks": 80, "outer_rate": 3e-3}
+}  # with 20 tasks an update MAML got worse again
 _MANY: Settings = {"tasks": 60}  # MAML with few episodes a task: as many tasks make a batch
 _POINT: dict[str, Settings] = {  # robots that are points: dense reward, about 20 steps
     "rl2": {
@@ -73,10 +79,10 @@ FAMILIES: Mapping[str, Family] = {
     "maze": Family(
         "maze:Maze", 16, (600_000, 4_000_000), discrete=True, pool=10,
         rounds={"dictionary": (15, 80), "pearl": (6, 30)},
-        settings={"rl2": {"tasks": 64, "learning_rate": 5e-3, "entropy": 0.03}, "pearl": _SCORES},
+        settings={"rl2": {"tasks": 64, "learning_rate": 5e-3, "entropy": 0.03}, "pearl": _SCORES}, longer=_STEADY,
     ),
     "objects": Family(
-        "objects:Objects", 20, (600_000, 4_000_000), rounds={**_ROUNDS, "pearl": (16, 60)}, settings=_POINT
+        "objects:Objects", 20, (600_000, 4_000_000), rounds={**_ROUNDS, "pearl": (16, 60)}, settings=_POINT, longer=_STEADY
     ),
     "regimes": Family(
         "regimes:Regimes", 30, (800_000, 4_000_000), discrete=True, tasks=2000, pool=100,
@@ -128,6 +134,7 @@ def sized(
     algorithm = _ALGORITHM[training]
     settings: dict[str, Any] = dict(family.settings.get(algorithm, {}))
     steps, scale = family.steps[BUDGETS.index(budget)], BUDGETS.index(budget)
+    settings |= family.longer.get(algorithm, {}) if scale else {}
     if training == "maml_scratch":
         return {}  # nothing is trained
     if algorithm == "in_context":
