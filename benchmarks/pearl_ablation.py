@@ -17,7 +17,9 @@ VARIANTS: dict[str, dict[str, float]] = {
     "whole": {},
     "deterministic": {"deterministic": True, "kl_weight": 0.0, "calibration_weight": 0.0},
     "uncalibrated": {"calibration_weight": 0.0},
-    "without_wandering": {"wander_episodes": 0, "initial_episodes": 40},
+    "hints_for_most": {"hint_share": 0.85},
+    "kl_from_the_start": {"kl_from": 0.0},
+    "without_wandering": {"wander_episodes": 0, "initial_episodes": 80},
     "fixed_prior": {"learned_prior": False},
 }
 

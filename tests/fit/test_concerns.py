@@ -1,5 +1,6 @@
 """The diagnosis of the concerns: measures against cases with a known answer, findings against their thresholds."""
 
+import importlib
 import io
 import json
 import math
@@ -188,8 +189,11 @@ def test_tasks_are_spread_over_the_catalogue() -> None:
 
 def test_the_report_of_a_fit_holds_the_concerns(tmp_path, monkeypatch) -> None:
     """Rewards of 100 times the size in one task are found by a fit, which names the mitigation on the terminal, in JSON and on the page."""
+    importlib.import_module(
+        "advisor.fit.in_context"
+    )  # it takes `family_of` from train when it is first loaded: not the one below
     monkeypatch.setattr(train, "family_of", lambda job, continuous=False: Varied(tasks=3, spread=100.0))
-    monkeypatch.setattr(fit, "_movable", lambda plan: False)
+    monkeypatch.setattr(fit, "_movers", lambda plan: {})
     wanted = asked({"catastrophic_interference": "present"}, MITIGATIONS, "smoke", 3)
     rigged = replace(plan(seeds=2), concerns=wanted)
     rigged = replace(rigged, settings=dict.fromkeys(rigged.settings, SMALL))

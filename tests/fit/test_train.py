@@ -153,7 +153,7 @@ def test_same_job_same_result():
 @pytest.fixture
 def unmoved(monkeypatch):
     """Nothing is played off the training distribution: tests/fit/test_shift.py is about that."""
-    monkeypatch.setattr(fit, "_movable", lambda plan: False)
+    monkeypatch.setattr(fit, "_movers", lambda plan: {})
 
 
 def test_executor_makes_no_difference(unmoved):

@@ -270,6 +270,13 @@ def test_calibration_term_against_its_definition() -> None:
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
+def test_neither_kl_term_counts_before_its_share_of_the_training() -> None:
+    """The prior, which learns from the KL terms alone, stays as it is until the training is as far as `kl_from`."""
+    for kl_from, moves in ((1.0, False), (0.5, True)):
+        config = Config.for_family(SPARSE, **{**SHORT, "kl_from": kl_from})
+        assert bool(pearl.train(config, SPARSE).networks.encoder.start.any()) is moves
+
+
 def test_a_held_action_is_played_throughout() -> None:
     """A rollout with held actions moves each robot by its own action at every step, whatever the policy says."""
     networks, tasks = untrained(SPARSE).networks, SPARSE.sample(3, seeded())
@@ -398,7 +405,7 @@ def test_learns_to_diagnose(seed: int) -> None:
 
 @pytest.mark.slow
 def test_learns_from_sparse_rewards() -> None:
-    """After a third of its training, episode 10 on held-out goals pays twice episode 1 and thrice a belief never moved."""
+    """After half of its training, episode 10 on held-out goals pays twice episode 1 and thrice a belief never moved."""
     torch.set_num_threads(1)
     config = Config.for_family(SPARSE, seed=0, iterations=20)
     trained = pearl.train(config, SPARSE)
