@@ -26,9 +26,8 @@ class Risks:
     accepted: float = 0.04  # wrong single verdicts among all
     asking: float = 0.015  # the same where questions can follow
     framing: float = 0.06  # wrong framings among those stated
-    shifted: float = (
-        0.12  # texts wrongly called shifted, among those called so: one more warning costs less than a shift unseen
-    )
+    # Texts wrongly called shifted, among those called so. At 12 % some more shifts were found, and short talk of something else with them.
+    shifted: float = 0.05
     fact: float = 0.6  # probability from which on a value is stated that changes neither verdict nor framing
     assumed: float = 0.9  # probability from which on something goes without saying while the verdict is open
     # Where questions can follow, a question costs less than a mistake: on held-out texts 0.86 questions on average and 97 % right after

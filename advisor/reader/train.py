@@ -55,7 +55,7 @@ class TrainingConfig:
     steps: int = 60  # of L-BFGS
     risks: Risks = field(default_factory=Risks)
     folds: int = 3  # origins are dealt out to so many folds in name order
-    held: int = 3  # so many of the folds are held out in turn; each one costs a fine-tuning
+    held: int = 2  # so many of the folds are held out in turn; each one costs a fine-tuning
     recipe: FinetuneConfig | None = field(default_factory=FinetuneConfig)  # None: without the encoder
 
 
@@ -113,12 +113,16 @@ class Material:
     facts: list[Array]  # for each fact the class of every row (row,)
     verdict: Array  # (row,)
     clause: Array  # (row,) bool
+    silent: Array  # (row,) bool: it states no fact
 
     def heads(self, keep: Array, config: TrainingConfig) -> tuple[Array, Array]:
         """Clause heads on the clauses, whole-text and verdict heads on the descriptions, of the rows where `keep` is true: what
-        one occurrence of a feature adds (feature, head output), float16, and bias (head output,)."""
+        one occurrence of a feature adds (feature, head output), float16, and bias (head output,).
+
+        Clauses that say nothing count as texts as well: else short talk of something else would be taken for a description.
+        """
         sizes = [len(values) for values in CLASSES.values()]
-        clause, told = np.flatnonzero(keep & self.clause), np.flatnonzero(keep & ~self.clause)
+        clause, told = np.flatnonzero(keep & self.clause), np.flatnonzero(keep & (~self.clause | self.silent))
         by_clause = fit(
             self.x[clause], [y[clause] for y in self.facts], sizes, config.clause_inverse_penalty, config.steps
         )
@@ -148,6 +152,7 @@ def encoded(rows: Sequence[dict[str, Any]], config: TrainingConfig) -> Material:
         [np.array([v.index(r["facts"].get(f, NOT_MENTIONED)) for r in rows]) for f, v in CLASSES.items()],
         np.array([VERDICTS.index(row["leads_to"]) for row in rows]),
         np.array([row["kind"] == "clause" for row in rows]),
+        np.array([not row["facts"] for row in rows]),
     )
 
 
