@@ -48,9 +48,10 @@ def _ask(
 ) -> None:
     from .. import ask as stage
     from .. import explain as explaining
-    from ..library import proposals_of
+    from ..library import check_reader, proposals_of
     from ..record import record
 
+    check_reader(reader)
     reading = partial(proposals_of, reader=reader, asking=True)
 
     console = open_console(stderr=as_json)

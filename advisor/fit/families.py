@@ -36,14 +36,12 @@ class Family:
     settings: Mapping[str, Settings] = field(
         default_factory=dict
     )  # algorithm -> what differs from the reference's defaults
-    longer: Mapping[str, Settings] = field(
-        default_factory=dict
-    )  # the same, from `standard` on: what more steps are worth spending on
+    # The same, from `standard` on: what more steps are worth spending on.
+    longer: Mapping[str, Settings] = field(default_factory=dict)
 
 
-_STEADY: dict[str, Settings] = {
-    "maml": {"tasks": 80, "outer_rate": 3e-3}
-}  # with 20 tasks an update MAML got worse again
+# With 20 tasks an update MAML got worse again.
+_STEADY: dict[str, Settings] = {"maml": {"tasks": 80, "outer_rate": 3e-3}}
 _MANY: Settings = {"tasks": 60}  # MAML with few episodes a task: as many tasks make a batch
 _POINT: dict[str, Settings] = {  # robots that are points: dense reward, about 20 steps
     "rl2": {

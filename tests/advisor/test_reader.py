@@ -255,9 +255,9 @@ def test_reading_needs_neither_scikit_learn_nor_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("command", [["new", "made", "--dry-run", "--from"], ["fit"]])
+@pytest.mark.parametrize("command", [["new", "made", "--dry-run", "--from"], ["fit"], ["ask"], ["classify"]])
 def test_commands_take_a_reader_by_name(advisor: Run, command: list[str]) -> None:
-    """`new` and `fit` read with the reader asked for, and an unknown name is refused with the known ones."""
+    """`new`, `fit`, `ask` and `classify` read with the reader asked for, and an unknown name is refused with the known ones."""
     done = advisor(*command, DESCRIPTION, "--reader", "cursory")
     assert done.returncode == 2 and "cursory" in done.stderr and "careful, quick, llm" in done.stderr
 
