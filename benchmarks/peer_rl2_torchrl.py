@@ -1,7 +1,7 @@
 """RL² against the parts of TorchRL on bandits with 5 arms and 10 pulls: CPU seconds of training to a return of 6.30.
 
-The peer is TorchRL's own GRUModule, ProbabilisticActor, ClipPPOLoss and advantage function over a batched environment of its EnvBase. The
-target is measured as in peer_rl2_sb3.py, on the last 5,000 or so training trials of either side.
+The peer is TorchRL's own GRUModule, ProbabilisticActor, ClipPPOLoss and advantage function over a batched environment of its EnvBase.
+beside_rl2.py says how both sides are measured.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peer_rl2_sb3 import TARGET, floor, ours
-from benchmarks.rl2_bandit import SETTINGS
-from reference_impls import rl2
+from benchmarks.beside_rl2 import TARGET, UNIT, side_by_side
 from reference_impls.tasks.bandit import Bandit
 
-CASES = {"peer-rl2-torchrl": "CPU seconds of training to a return of 6.30"}
+CASES = {"peer-rl2-torchrl": UNIT}
 PEER_SETTINGS = {
     "hidden": 32, "environments": 1024, "epochs": 4, "minibatches": 4, "learning_rate": 3e-3,
     "gamma": 0.99, "gae_lambda": 0.3, "entropy": 0.01,
@@ -116,37 +113,9 @@ def theirs(family: Bandit, seed: int, budget: str) -> tuple[float | None, float,
 
 
 def run(case: str, seed: int, budget: str) -> dict[str, Any]:
-    """Train ours, then the peer, in one process; where a side never gets there, its seconds in all stand in as a lower bound."""
-    torch.set_num_threads(1)
+    """Ours and the peer in one process."""
     try:
         import torchrl
     except ImportError:
         sys.exit("this case needs torchrl: install the extra `peers`")
-    family = Bandit(arms=5, pulls=10)
-    config = rl2.Config(seed=seed, episodes=family.pulls, **SETTINGS["rl2-bandit-n10-k5"]["short"])
-    begun = time.process_time()
-    reached, rate = ours(family, config)
-    training = time.process_time() - begun
-    whole, products = floor(family, config)
-    peer_reached, peer_seconds, peer_rate = theirs(family, seed, budget)
-    figure = training if reached is None else reached
-    peer_figure = peer_seconds if peer_reached is None else peer_reached
-    return {
-        "figure": figure,
-        "cpu_seconds": training,
-        "settings": {**asdict(config), "peer": PEER_SETTINGS, "budget": budget},
-        "reference": {
-            "reached (share of seeds)": float(reached is not None),
-            "peer reached (share of seeds)": float(peer_reached is not None),
-            "steps per CPU second": rate,
-            "peer's steps per CPU second": peer_rate,
-            "one iteration over its matrix products": whole / products,
-        },
-        "peer": {
-            "name": "TorchRL ClipPPOLoss and GRUModule",
-            "version": torchrl.__version__,
-            "figure": peer_figure,
-            "cpu_seconds": peer_seconds,
-        },
-        "ratio": peer_figure / figure,
-    }
+    return side_by_side(theirs, PEER_SETTINGS, "TorchRL ClipPPOLoss and GRUModule", torchrl.__version__, seed, budget)
