@@ -105,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
         },
     ),
     "support": Family(
-        "support:Support", 10, (400_000, 3_200_000), known=True, rounds={**_ROUNDS, "multi_task": (20, 100)},
+        "support:Support", 10, (400_000, 2_400_000), known=True, rounds={"multi_task": (20, 75), "dictionary": (20, 75), "pearl": (8, 30)},
         settings={
             "maml": _MANY,
             "rl2": {"tasks": 128, "learning_rate": 5e-3, "discount": 0.0, "gae_lambda": 0.0, "entropy": 0.0},
