@@ -29,6 +29,7 @@ LONG_TRIALS = {
     "gae_lambda": 0.95,
     "entropy": 0.08,
     "privileged": True,  # a pull that explores pays off so late that the luck of a hundred draws hides it otherwise
+    "regret": True,  # and so do the riches of the task
 }
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # case -> budget -> what differs from the defaults of Config
     "rl2-bandit-n10-k5": {
@@ -39,7 +40,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # case -> budget -> what dif
     "rl2-bandit-n10-k10": {"short": {"iterations": 500}, "long": {"iterations": 2500}},
     "rl2-bandit-n100-k5": {
         "short": {**LONG_TRIALS, "iterations": 660},
-        "long": {**LONG_TRIALS, "tasks": 400, "discount": 0.98, "iterations": 2400},
+        "long": {**LONG_TRIALS, "tasks": 400, "discount": 0.98, "iterations": 1800},
     },
     "rl2-bandit-n100-k5-teacher": {
         "short": {"tasks": 256, "teacher": 1.0, "iterations": 500},

@@ -8,8 +8,7 @@
 
 Departures from the paper:
 1. Advantage actor-critic, one gradient step on each batch of fresh trials, in place of TRPO: simpler, and steps cost nothing here.
-2. The default core is a linear attention memory in place of the GRU. It takes in a whole trial at once in training and learns
-   several times quicker; `core="gru"` is the paper's.
+2. The default core is a linear attention memory in place of the GRU: it takes in a whole trial at once and learns several times quicker.
 3. Beside observation, action, reward and end flag the input has action x reward and the observation before.
 4. The heads are given the observation once more, beside the memory (Beck et al. 2023 measure what this is worth), and of the attention
    core also what was looked up, past its hidden layers: a policy that is nearly linear in the counts of events is learnt at once.
@@ -18,8 +17,9 @@ Departures from the paper:
 6. Trials may be short at first and grow to their full length (`growth`): a long one costs as much as many short ones.
 7. Option `privileged`: in training the critic is shown the task, and the agent learns from mean rewards where the family knows them
    (asymmetric actor-critic, Pinto et al. 2018). It takes luck out of the advantages; the policy sees none of it, then or later.
-8. Option `teacher`: for a share of the run a teacher says what it would do where the agent stands (DAgger, Ross et al. 2011, with the
-   agent alone at play). That is imitation, not reinforcement learning.
+8. Option `regret`: in training, rewards less what an oracle gets. In trials of one length no optimum moves, and the critic has less to learn.
+9. Option `teacher`: for a share of the run a teacher says what it would do in the agent's place (DAgger, Ross et al. 2011): imitation.
+10. Option `critic_apart`: the critic has a hidden layer of its own and sends no gradient into the memory, which large values disturb.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Config:
     value_weight: float = 0.02  # of the critic's squared error in the loss
     gradient_clip: float = 1.0  # largest norm of the gradient
     privileged: bool = False  # training only: mean rewards, and a critic that is shown the task
+    critic_apart: bool = False  # a critic with a hidden layer that sends no gradient into the core
+    regret: bool = False  # training only: learns from rewards less the family's `oracle_return`; for episodes of fixed length only
     teacher: float = 0.0  # share of the run, from its start, that imitates the family's teacher instead
     reward_shift: float = 0.0  # taken off every reward before the agent sees or learns from it; for episodes of fixed length only
     reward_scale: float = 1.0  # rewards are multiplied by it afterwards
@@ -145,15 +147,15 @@ class Agent(nn.Module):
 
     def __init__(self, config: Config, family: Family) -> None:
         super().__init__()
-        self.memory, self.discrete, self.actions = config.memory, family.discrete, family.action_size
+        self.memory, self.critic_apart, self.discrete, self.actions = config.memory, config.critic_apart, family.discrete, family.action_size
         self.past_size = family.observation_size + 2 * family.action_size + 2
-        inputs = family.observation_size + self.past_size
-        self.core = (GRUCore if config.core == "gru" else AttentionCore)(family.observation_size, inputs, config)
+        sizes = family.observation_size, family.observation_size + self.past_size  # of an observation, and of what the core is given
+        self.core = GRUCore(*sizes, config) if config.core == "gru" else AttentionCore(*sizes, config)
         features = self.core.output_size + family.observation_size
         self.policy = nn.Linear(features, family.action_size)
         self.shown = family.sample(1, torch.Generator()).shape[-1] if config.privileged else 0  # numbers of a task, for the critic (7)
         layers = nn.Linear(features + self.shown, config.hidden), nn.Tanh(), nn.Linear(config.hidden, 1)
-        self.critic = nn.Sequential(*layers) if self.shown else nn.Linear(features, 1)
+        self.critic = nn.Sequential(*layers) if self.shown or config.critic_apart else nn.Linear(features, 1)
         self.log_std = nn.Parameter(torch.zeros(family.action_size))  # of continuous actions
         for p in self.core.parameters():  # at PyTorch's own, smaller weights tasks look alike for long
             nn.init.orthogonal_(p, 2**0.5) if p.dim() > 1 else nn.init.zeros_(p)
@@ -178,7 +180,7 @@ class Agent(nn.Module):
         """Critic's value (..., task) of features (..., task, feature) in tasks (task, parameter), which only a privileged one is shown."""
         if self.shown:
             features = torch.cat([features, tasks.expand(*features.shape[:-1], -1)], -1)
-        return self.critic(features).squeeze(-1)
+        return self.critic(features.detach() if self.critic_apart else features).squeeze(-1)
 
     def step(self, observation: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """One step of all tasks: what the heads are given (task, feature) and the next state of the core."""
@@ -217,7 +219,7 @@ class Rollout:
     past: Tensor  # (step, task, past): the memory's other input
     action: Tensor  # (step, task) long, or (step, task, action)
     reward: Tensor  # (step, task), as drawn and scaled
-    credit: Tensor  # (step, task), what is learned from: the same, or if privileged its mean
+    credit: Tensor  # (step, task), what is learned from: the same, or if privileged its mean, or either less an oracle's
     terminated: Tensor  # (step, task): the task ended the episode
     truncated: Tensor  # (step, task): the time limit cut it off
     alive: Tensor  # (step, task)
@@ -233,6 +235,7 @@ def rollout(agent: Agent, config: Config, family: Family, tasks: Tensor, generat
     """Play one trial in each of `tasks` (task, parameter), all side by side."""
     n, device = len(tasks), tasks.device
     mean_reward = getattr(family, "expected_reward", None)
+    best = family.oracle_return(tasks, generator) / family.horizon * config.reward_scale if config.regret else 0.0  # (task,), a step
     state = family.reset(tasks)  # (task, state)
     memory = agent.clear(n)  # kept across episodes, cleared per task
     episode = time_in_episode = torch.zeros(n, dtype=torch.long, device=device)
@@ -243,8 +246,7 @@ def rollout(agent: Agent, config: Config, family: Family, tasks: Tensor, generat
         alive = episode < config.episodes
         if not alive.any():
             break
-        if forget or not agent.memory:
-            memory = agent.clear(n)
+        memory = agent.clear(n) if forget or not agent.memory else memory
         observation = family.observe(state)
         features, hidden = agent.step(observation, memory)
         action = agent.act(agent.policy(features), generator, greedy)
@@ -256,8 +258,8 @@ def rollout(agent: Agent, config: Config, family: Family, tasks: Tensor, generat
         expected = reward if expected is None else expected
         returns.scatter_add_(1, episode[:, None], expected[:, None])
         reward, expected = ((r - config.reward_shift) * config.reward_scale for r in (reward, expected))
-        rows.append((observation, memory.past, action, reward, expected if agent.shown else reward, terminated & alive, truncated & alive,
-                     alive, done & (episode == config.episodes - 1)))  # fmt: skip
+        rows.append((observation, memory.past, action, reward, (expected if agent.shown else reward) - best, terminated & alive,
+                     truncated & alive, alive, done & (episode == config.episodes - 1)))  # fmt: skip
         memory = Memory(hidden, agent.remember(observation, action, reward, done))
         cut = rows[-1][-1] & truncated
         if cut.any():  # the time limit is none of the task's: what would have come counts
@@ -292,7 +294,7 @@ def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float, to
     features = agent.sequence(batch.observation, batch.past)
     log_prob, entropy = agent.log_prob_and_entropy(agent.policy(features), batch.action if told is None else told)  # (step, task) each
     if told is not None:
-        return -(log_prob * batch.alive).sum() / batch.alive.sum()  # (8)
+        return -(log_prob * batch.alive).sum() / batch.alive.sum()  # (9)
     value = agent.value(features, batch.tasks)  # (step, task)
     baseline = value.detach()
     advantage = advantages(batch.credit, baseline, batch.last, batch.after, config.discount, config.gae_lambda)
@@ -307,8 +309,7 @@ def loss(agent: Agent, config: Config, batch: Rollout, entropy_weight: float, to
 # Update
 def update(agent: Agent, optimizer: torch.optim.Optimizer, config: Config, batch: Rollout, done: float, told: Tensor | None = None) -> None:
     """One gradient step, on the teacher's actions if `told`; `done` is the share of the run that lies behind, from 0 to 1."""
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * (1 - 0.95 * done)
+    optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - 0.95 * done)
     optimizer.zero_grad()
     loss(agent, config, batch, config.entropy * max(0.0, 1 - done / 0.7), told).backward()
     nn.utils.clip_grad_norm_(agent.parameters(), config.gradient_clip)
@@ -368,19 +369,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reference_impls.rl2", description="RL² on Bernoulli bandits")
     parser.add_argument("--arms", type=int, default=5)
     parser.add_argument("--pulls", type=int, default=10, help="episodes per trial, at most 20")
-    parser.add_argument("--json", action="store_true", help="print in one line")
     parser.add_argument("--checkpoint", help="file to keep the training in, and to go on from where it exists")
     parser.add_argument("--log", help="file that gets a line of JSON after each iteration")
     parser.add_argument("--tensorboard", help="folder that gets events for TensorBoard after each iteration")
     names = ("seed", "iterations", "tasks", "core", "hidden", "learning_rate", "discount", "gae_lambda", "entropy", "teacher", "device")
     for name in names:
         parser.add_argument("--" + name.replace("_", "-"), type=type(getattr(Config, name)), default=getattr(Config, name))
-    parser.add_argument("--privileged", action="store_true", help="in training show the critic the task")
+    for name, says in (("json", "print in one line"), ("privileged", "as Config has it"), ("regret", "as Config has it")):
+        parser.add_argument("--" + name, action="store_true", help=says)
     options = vars(parser.parse_args())
     torch.set_num_threads(1)
     try:
         family = Bandit(options["arms"], options["pulls"])
-        config = Config(episodes=family.pulls, privileged=options["privileged"], **{name: options[name] for name in names})
+        config = Config(episodes=family.pulls, **{name: options[name] for name in (*names, "privileged", "regret")})
         result = {"optimum": family.bayes_optimum()}
         with Scalars(options["log"], options["tensorboard"]) as scalars:
             write = lambda i, n, mean: scalars.write(i, episode_return=mean)  # noqa: E731
@@ -388,8 +389,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     result["cpu_seconds"] = time.process_time()
-    generator = torch.Generator().manual_seed(config.seed + 1_000_000)  # apart from the seeds of training
-    tasks = family.sample(40_000, generator)
+    tasks = family.sample(40_000, generator := torch.Generator().manual_seed(config.seed + 1_000_000))  # apart from training's
     result["return"] = evaluate(trained, config, family, tasks, config.seed + 2).sum(1).mean().item()
     result["greedy"] = family.greedy_return(tasks, generator).sum(1).mean().item()
     result["random"] = family.pulls * family.random_return(tasks, generator).mean().item()

@@ -235,6 +235,29 @@ def test_a_privileged_critic_leaves_the_policy_blind() -> None:
     )  # not shown, so no matter
 
 
+def test_a_critic_apart_sends_no_gradient_into_the_memory() -> None:
+    """The critic's error moves its own layers only; a shared critic moves the core as well."""
+    for apart in (False, True):
+        config = rl2.Config(episodes=10, critic_apart=apart)
+        agent, batch = play(config)
+        agent.value(agent.sequence(batch.observation, batch.past), batch.tasks).square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in agent.critic.parameters())
+        reached = [p for p in agent.core.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+        assert bool(reached) is not apart
+
+
+def test_regret_takes_off_what_an_oracle_gets_and_nothing_that_is_seen() -> None:
+    """What is learned from lies below the oracle by as much as the arm does; rewards, memory and returns stay as they were."""
+    family = Bandit()
+    _, plain = play(rl2.Config(episodes=10, privileged=True, reward_scale=0.5), family=family)
+    _, batch = play(rl2.Config(episodes=10, privileged=True, reward_scale=0.5, regret=True), family=family)
+    assert torch.equal(plain.action, batch.action)
+    assert torch.allclose(batch.credit, plain.credit - 0.5 * batch.tasks.amax(1))
+    assert batch.credit.max() <= 0
+    for name in ("reward", "past", "returns"):
+        assert torch.equal(getattr(batch, name), getattr(plain, name))
+
+
 def test_a_teacher_is_imitated_for_its_share_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher is asked in its share of the iterations only, about what the agent itself played, and comes to be followed."""
     asked: list[tuple[Tensor, Tensor]] = []
