@@ -26,9 +26,16 @@ SETTINGS: dict[str, Any] = {
 OF_EPISODES: dict[int, dict[str, Any]] = {
     10: {"tasks": 256, "value_weight": 0.002, "reward_shift": 1.0},  # the shift is the mean of the distribution
     # Trials grow from 10 episodes; the shift is about what a good policy gets, so that values stay small.
-    25: {"tasks": 96, "growth": 0.5, "critic_apart": True, "value_weight": 0.5, "reward_shift": 1.75},
+    25: {
+        "tasks": 144,
+        "growth": 0.5,
+        "discount": 0.98,
+        "critic_apart": True,
+        "value_weight": 0.5,
+        "reward_shift": 1.75,
+    },
 }
-ITERATIONS = {10: {"short": 180, "long": 600}, 25: {"short": 1150, "long": 3000}}
+ITERATIONS = {10: {"short": 180, "long": 600}, 25: {"short": 820, "long": 2400}}
 TEST_TASKS = 4000  # the standard error is then about 0.4 at 10 episodes and 1 at 25
 
 
@@ -37,7 +44,7 @@ def run(case: str, seed: int, budget: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     family, episodes = TabularMDP(), int(case.removeprefix("rl2-mdp-n"))
     config = rl2.Config(
-        seed=seed, episodes=episodes, iterations=ITERATIONS[episodes][budget], **SETTINGS, **OF_EPISODES[episodes]
+        seed=seed, episodes=episodes, iterations=ITERATIONS[episodes][budget], **{**SETTINGS, **OF_EPISODES[episodes]}
     )
     start = time.process_time()
     trained = rl2.train(config, family)
