@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -129,9 +130,20 @@ def open_place(workers: int = 1, cluster: str | None = None, rules: Path | None 
                 worker.kill()
 
 
+class _Processes(ProcessPoolExecutor):
+    """A pool that says it is broken also while it is breaking: a worker that it starts just then finds its pipes closed."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As of any executor. Raises BrokenProcessPool, too, where a worker can't be started."""
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except OSError as fault:
+            raise BrokenProcessPool(f"a worker could not be started: {fault}") from fault
+
+
 def processes(workers: int) -> ProcessPoolExecutor:
     """A pool of processes of one thread each, which end with this process however it ends."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
+    return _Processes(workers, mp_context=get_context("spawn"), initializer=_begin)
 
 
 def _begin() -> None:

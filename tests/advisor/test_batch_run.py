@@ -322,6 +322,17 @@ def test_a_pool_that_lost_a_worker(tmp_path: Path, rows: Path) -> None:
     assert digest(target) == digest(tmp_path / "whole.jsonl")
 
 
+def test_a_pool_that_is_losing_a_worker(tmp_path: Path, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that is breaking closes the pipes of the worker that it is starting: the same one message."""
+
+    def start(self: Any) -> None:
+        raise OSError("handle is closed")
+
+    monkeypatch.setattr("concurrent.futures.process.ProcessPoolExecutor._adjust_process_count", start)
+    with executors.open_place(2) as place, pytest.raises(WorkerLost, match="--resume"):
+        classify([rows], tmp_path / "out.jsonl", place)
+
+
 def test_stdin_can_be_resumed(tmp_path: Path, rows: Path) -> None:
     """The same input on stdin goes on like a file."""
     command = [sys.executable, "-c", EAGER, "classify", "-", "--output", "out.csv", "--resume"]
