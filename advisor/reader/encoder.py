@@ -1,8 +1,10 @@
-"""The careful half of the reader: a small pretrained transformer, its layers fine-tuned on the corpus, run in NumPy.
+"""The careful half of the reader: a pretrained transformer, fine-tuned on the corpus, run in NumPy.
 
-The encoder is MiniLM with 6 layers of width 384 (Wang et al. 2020, "MiniLM"; the sentence encoder all-MiniLM-L6-v2,
-Apache License 2.0), stored as int8 with one scale for each row. `weights/base.safetensors` holds it as it was published,
-`weights/careful.safetensors` the layers that `finetune.py` changed and the heads. Reading needs no torch.
+The encoder is the lower part of MPNet (Song et al. 2020, "MPNet: Masked and Permuted Pre-training for Language
+Understanding"; the sentence encoder all-mpnet-base-v2, Apache License 2.0): 6 of its 12 layers, of width 768, stored as int8 with one
+scale for each row. `weights/base.safetensors` holds the word pieces as they were published, `weights/published.safetensors` the
+layers, from which the fine-tuning starts and which reading never opens, `weights/careful.safetensors` the layers that
+`finetune.py` made of them and the heads. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from .beliefs.heads import LABELS
 from .model import OUTPUTS, WEIGHTS, ReaderWeightsError
 from .wordpiece import encode
 
-LAYERS, WIDTH, ATTENTION_HEADS = 6, 384, 12
+LAYERS, WIDTH, ATTENTION_HEADS = 6, 768, 12
 LONGEST_TEXT = 256  # word pieces read of one text; longer texts are cut, as the encoder was trained on no longer ones
-NORM_EPSILON = 1e-12
+NORM_EPSILON = 1e-5
+EXACT, FARTHEST = 8, 128  # distances between pieces that have a bias of their own, and from which on all share one
 MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
 NORMS = ("attended_norm", "narrow_norm")
 BATCH = 16  # texts run through the layers at once
@@ -66,8 +69,29 @@ def gelu(x: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
-    """One transformer layer: x (text, piece, width), mask (text, piece) true where a piece is -> (text, piece, width)."""
+def buckets(length: int) -> NDArray[np.int64]:
+    """Which bias of attention belongs to each pair of pieces, (from piece, to piece): Raffel et al. 2020, "T5", section 2.1.
+
+    Half of the buckets are for pieces that come before, half for those after; near distances have one each, farther ones share them on
+    a logarithmic scale.
+    """
+    back = np.arange(length)[:, None] - np.arange(length)[None, :]
+    distance = np.abs(back)
+    steps = np.log(np.maximum(distance, 1) / EXACT) / np.log(FARTHEST / EXACT) * EXACT
+    shared = np.minimum(EXACT + steps.astype(np.int64), 2 * EXACT - 1)
+    found: NDArray[np.int64] = np.where(distance < EXACT, distance, shared) + np.where(back < 0, 2 * EXACT, 0)
+    return found
+
+
+def bias_of(table: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """What is added to the scores of attention: (bucket, head) biases and mask (text, piece) -> (text, head, from piece, to piece)."""
+    by_distance = table[buckets(mask.shape[1])].transpose(2, 0, 1)[None]
+    out: NDArray[Any] = np.where(mask[:, None, None, :], by_distance, np.float32(-1e9))
+    return out
+
+
+def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
+    """One transformer layer: x (text, piece, width), bias as `bias_of` gives it -> (text, piece, width)."""
     texts, length, _ = x.shape
 
     def heads(name: str) -> NDArray[Any]:
@@ -76,8 +100,7 @@ def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], mask: NDArray[Any
         return split  # (text, head, piece, width of a head)
 
     q, k, v = heads("query"), heads("key"), heads("value")
-    scores = q @ k.transpose(0, 1, 3, 2) / np.float32(np.sqrt(q.shape[-1]))  # (text, head, piece, piece)
-    scores = np.where(mask[:, None, None, :], scores, np.float32(-1e9))
+    scores = q @ k.transpose(0, 1, 3, 2) / np.float32(np.sqrt(q.shape[-1])) + bias  # (text, head, piece, piece)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     mixed = (weights @ v).transpose(0, 2, 1, 3).reshape(texts, length, WIDTH)
@@ -88,27 +111,33 @@ def run_layer(layer: dict[str, NDArray[Any]], x: NDArray[Any], mask: NDArray[Any
     return _norm(x + wide @ layer["narrow"].T + layer["narrow.bias"], layer["narrow_norm"], layer["narrow_norm.bias"])
 
 
+def vocabulary_of(base: dict[str, Any]) -> dict[str, int]:
+    """The word pieces of the encoder with their ids."""
+    return {piece: i for i, piece in enumerate(bytes(base["vocabulary"]).decode("utf-8").split("\n"))}
+
+
+def embed(base: dict[str, Any], ids: Sequence[Sequence[int]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Word pieces -> what enters the first layer (text, piece, width), and the mask (text, piece) true where a piece is."""
+    length = max(map(len, ids))
+    padded = np.zeros((len(ids), length), dtype=np.int64)
+    mask = np.zeros((len(ids), length), dtype=bool)
+    for i, row in enumerate(ids):
+        padded[i, : len(row)] = row
+        mask[i, : len(row)] = True
+    table, scale = base["words"], base["words.scale"]
+    x = table[padded].astype(np.float32) * scale[padded][..., None] + base["positions"][:length]
+    return _norm(x, base["words_norm"], base["words_norm.bias"]), mask
+
+
 @dataclass(frozen=True)
 class Encoder:
-    """All weights in memory. `layers` are the published ones with the fine-tuned on top."""
+    """All weights in memory."""
 
     vocabulary: dict[str, int]
     base: dict[str, NDArray[Any]]
     layers: tuple[dict[str, NDArray[Any]], ...]
     head: NDArray[Any]  # (head output, width)
     head_bias: NDArray[Any]  # (head output,)
-
-    def embed(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Word pieces -> what enters the first layer (text, piece, width), and the mask (text, piece)."""
-        length = max(map(len, ids))
-        padded = np.zeros((len(ids), length), dtype=np.int64)
-        mask = np.zeros((len(ids), length), dtype=bool)
-        for i, row in enumerate(ids):
-            padded[i, : len(row)] = row
-            mask[i, : len(row)] = True
-        table, scale = self.base["words"], self.base["words.scale"]
-        x = table[padded].astype(np.float32) * scale[padded][..., None] + self.base["positions"][:length]
-        return _norm(x, self.base["words_norm"], self.base["words_norm.bias"]), mask
 
     def pooled(self, texts: Sequence[str]) -> NDArray[Any]:
         """The mean over a text's pieces after the last layer, (text, width)."""
@@ -117,10 +146,11 @@ class Encoder:
         by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(ids), BATCH):
             chosen = by_length[start : start + BATCH]
-            x, mask = self.embed([ids[i] for i in chosen])
+            x, mask = embed(self.base, [ids[i] for i in chosen])
+            bias = bias_of(self.base["distances"], mask)
             with threadpool_limits(1):  # matrices this small lose more by waiting for a second thread than it brings
                 for layer in self.layers:
-                    x = run_layer(layer, x, mask)
+                    x = run_layer(layer, x, bias)
             out[chosen] = (x * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         return out
 
@@ -146,13 +176,10 @@ def load(folder: Path = WEIGHTS) -> Encoder:
     """Read both files. Raises `ReaderWeightsError` when they cannot be used."""
     base, tuned = load_arrays(folder / "base.safetensors"), load_arrays(folder / "careful.safetensors")
     try:
-        listed = bytes(base["vocabulary"]).decode("utf-8").split("\n")
-        changed = {int(name.split(".")[0]) for name in tuned if name.endswith(".query")}
-        layers = tuple(layer_arrays(tuned if i in changed else base, i) for i in range(LAYERS))
+        layers = tuple(layer_arrays(tuned, i) for i in range(LAYERS))
         if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
             raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
-        vocabulary = {piece: i for i, piece in enumerate(listed)}
-        return Encoder(vocabulary, base, layers, tuned["head"], tuned["head.bias"])
+        return Encoder(vocabulary_of(base), base, layers, tuned["head"], tuned["head.bias"])
     except (KeyError, ValueError, AttributeError) as error:
         raise ReaderWeightsError(f"the reader's weights in {folder} do not fit together ({error})") from error
 

@@ -1,6 +1,5 @@
-"""Fine-tuning of the encoder on the corpus: of all its layers, or of the top ones alone. Needs torch.
+"""Fine-tuning of the encoder's layers on the corpus; word pieces and distances keep what they were published with. Needs torch.
 
-What layers below the tuned ones make of a text never changes, so it is computed once and kept: an epoch costs the tuned ones only.
 Matrices are multiplied in bfloat16 (weights, norms and losses stay in float32), which halves the time.
 """
 
@@ -18,10 +17,9 @@ from torch.nn import functional as F
 
 from . import encoder
 from .beliefs.heads import LABELS
-from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, LONGEST_TEXT, MATRICES, NORM_EPSILON, NORMS, WIDTH
+from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, MATRICES, NORM_EPSILON, NORMS, WIDTH
 from .model import CLASSES, COLUMNS, NOT_MENTIONED, OUTPUTS, PLACES, VERDICTS
 from .recipe import FinetuneConfig
-from .wordpiece import encode
 
 
 class Layer(nn.Module):
@@ -41,8 +39,8 @@ class Layer(nn.Module):
             self.add_module(name, norm)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (text, piece, width), mask (text, piece) -> (text, piece, width)."""
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x (text, piece, width), bias (text, head, piece, piece) -> (text, piece, width)."""
         part = dict(self.named_children())
         texts, length, _ = x.shape
 
@@ -50,71 +48,36 @@ class Layer(nn.Module):
             y: Tensor = part[name](x)
             return y.view(texts, length, ATTENTION_HEADS, -1).transpose(1, 2)
 
-        mixed = F.scaled_dot_product_attention(
-            heads("query"), heads("key"), heads("value"), attn_mask=mask[:, None, None, :]
-        )
+        query = heads("query")
+        mixed = F.scaled_dot_product_attention(query, heads("key"), heads("value"), attn_mask=bias.to(query.dtype))
         mixed = mixed.transpose(1, 2).reshape(texts, length, WIDTH)
         x = part["attended_norm"](x + self.dropout(part["attended"](mixed)))
         out: Tensor = part["narrow_norm"](x + self.dropout(part["narrow"](F.gelu(part["wide"](x)))))
         return out
 
 
-class Top(nn.Module):
-    """The tuned layers and the heads of the facts."""
+class Tuned(nn.Module):
+    """The layers and the heads of the facts, verdicts and beliefs."""
 
-    def __init__(self, base: dict[str, Any], config: FinetuneConfig) -> None:
+    def __init__(self, base: dict[str, Any], published: dict[str, Any], config: FinetuneConfig) -> None:
         super().__init__()
-        first = LAYERS - config.tuned_layers
-        self.layers = nn.ModuleList(Layer(encoder.layer_arrays(base, i), config.dropout) for i in range(first, LAYERS))
+        self.base = base
+        self.layers = nn.ModuleList(Layer(encoder.layer_arrays(published, i), config.dropout) for i in range(LAYERS))
         self.head = nn.Linear(WIDTH, HEAD_OUTPUTS)
         nn.init.zeros_(self.head.bias)
         nn.init.constant_(self.head.bias[OUTPUTS:], -3.0)  # concerns and beliefs are rare
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(text, piece, width) -> scores (text, head output)."""
+    def forward(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """The word pieces of some texts -> scores (text, head output)."""
+        embedded, told = encoder.embed(self.base, ids)
+        x, mask = torch.from_numpy(embedded), torch.from_numpy(told)
+        bias = torch.from_numpy(encoder.bias_of(self.base["distances"], told))
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, bias)
         mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         scores: Tensor = self.head(self.dropout(mean))
         return scores
-
-
-def vocabulary_of(base: dict[str, Any]) -> dict[str, int]:
-    """The word pieces of the base encoder with their ids."""
-    return {piece: i for i, piece in enumerate(bytes(base["vocabulary"]).decode("utf-8").split("\n"))}
-
-
-def below(texts: Sequence[str], base: dict[str, Any], tuned_layers: int) -> list[NDArray[Any]]:
-    """What enters the lowest tuned layer: for each text float16 (piece, width)."""
-    torch.set_num_threads(1)
-    vocabulary = vocabulary_of(base)
-    empty = np.zeros((HEAD_OUTPUTS, WIDTH), dtype=np.float32)
-    model = encoder.Encoder(vocabulary, base, (), empty, empty[:, 0])
-    frozen = [Layer(encoder.layer_arrays(base, i), 0.0).eval() for i in range(LAYERS - tuned_layers)]
-    ids = [encode(text, vocabulary, LONGEST_TEXT) for text in texts]
-    out: list[Any] = [None] * len(texts)
-    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    for start in range(0, len(ids), encoder.BATCH):
-        chosen = by_length[start : start + encoder.BATCH]
-        embedded, mask = model.embed([ids[i] for i in chosen])
-        x = torch.from_numpy(embedded)
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            for layer in frozen:
-                x = layer(x, torch.from_numpy(mask))
-        for row, i in enumerate(chosen):
-            out[i] = x[row, : len(ids[i])].float().numpy().astype(np.float16)
-    return out
-
-
-def _padded(hidden: list[NDArray[Any]], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-    length = max(len(hidden[i]) for i in chosen)
-    x = torch.zeros(len(chosen), length, WIDTH)
-    mask = torch.zeros(len(chosen), length, dtype=torch.bool)
-    for row, i in enumerate(chosen):
-        x[row, : len(hidden[i])] = torch.from_numpy(hidden[i]).float()
-        mask[row, : len(hidden[i])] = True
-    return x, mask
 
 
 def _batches(lengths: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
@@ -177,58 +140,61 @@ def loss_of(scores: Tensor, labels: Labels, chosen: Tensor, config: FinetuneConf
 
 
 def finetune(
-    rows: Sequence[dict[str, Any]], hidden: list[NDArray[Any]], base: dict[str, Any], config: FinetuneConfig
-) -> Top:
-    """Train on rows as `labels_of` takes them, whose lower layers are in `hidden`; the same seed gives the same weights."""
+    rows: Sequence[dict[str, Any]],
+    ids: Sequence[Sequence[int]],
+    base: dict[str, Any],
+    published: dict[str, Any],
+    config: FinetuneConfig,
+) -> Tuned:
+    """Train on rows as `labels_of` takes them, with the ids of their word pieces; the same seed gives the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     labels = labels_of(rows, config)
-    lengths = torch.tensor([len(h) for h in hidden])
-    top = Top(base, config)
+    lengths = torch.tensor([len(row) for row in ids])
+    tuned = Tuned(base, published, config)
     groups = [
-        {"params": top.layers.parameters(), "lr": config.step_size},
-        {"params": top.head.parameters(), "lr": config.head_step_size},
+        {"params": tuned.layers.parameters(), "lr": config.step_size},
+        {"params": tuned.head.parameters(), "lr": config.head_step_size},
     ]
     optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     steps = config.epochs * len(_batches(lengths, config.batch, torch.Generator()))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda s: min((s + 1) / (config.warm_up * steps), max(0.0, 1 - s / steps))
     )
-    top.train()
+    tuned.train()
     for _ in range(config.epochs):
         for chosen in _batches(lengths, config.batch, generator):
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                scores = top(*_padded(hidden, chosen.tolist()))
+                scores = tuned([ids[i] for i in chosen.tolist()])
             loss = loss_of(scores.float(), labels, chosen, config)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(top.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(tuned.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-    return top.eval()
+    return tuned.eval()
 
 
-def predict(top: Top, hidden: list[NDArray[Any]]) -> NDArray[Any]:
+def predict(tuned: Tuned, ids: Sequence[Sequence[int]]) -> NDArray[Any]:
     """Scores (text, head output)."""
     found = []
-    with torch.no_grad():
-        for start in range(0, len(hidden), encoder.BATCH):
-            found.append(top(*_padded(hidden, range(start, min(start + encoder.BATCH, len(hidden))))).numpy())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for start in range(0, len(ids), encoder.BATCH):
+            found.append(tuned(ids[start : start + encoder.BATCH]).float().numpy())
     return np.concatenate(found)
 
 
-def arrays_of(top: Top) -> dict[str, NDArray[Any]]:
-    """What `weights/careful.safetensors` holds: the tuned layers as int8 with scales, and the heads as float32."""
+def arrays_of(tuned: Tuned) -> dict[str, NDArray[Any]]:
+    """What `weights/careful.safetensors` holds: the layers as int8 with scales, and the heads as float32."""
     out: dict[str, NDArray[Any]] = {}
-    first = LAYERS - len(top.layers)
-    for i, layer in enumerate(top.layers, first):
+    for i, layer in enumerate(tuned.layers):
         state = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
         for name in MATRICES:
             out[f"{i}.{name}"], out[f"{i}.{name}.scale"] = encoder.quantise(state[f"{name}.weight"])
             out[f"{i}.{name}.bias"] = state[f"{name}.bias"]
         for name in NORMS:
             out[f"{i}.{name}"], out[f"{i}.{name}.bias"] = state[f"{name}.weight"], state[f"{name}.bias"]
-    out["head"] = top.head.weight.detach().numpy()
-    out["head.bias"] = top.head.bias.detach().numpy()
+    out["head"] = tuned.head.weight.detach().numpy()
+    out["head.bias"] = tuned.head.bias.detach().numpy()
     return out

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 class FinetuneConfig:
     """Settings of the fine-tuning."""
 
-    tuned_layers: int = 6  # counted from the top; all there are
     epochs: int = 2
     batch: int = 32  # texts
     step_size: float = 2e-4  # of the layers, AdamW

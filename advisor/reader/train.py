@@ -38,6 +38,7 @@ from .model import (
 from .propose import split
 from .recipe import FinetuneConfig
 from .settle import Risks, Seen, settle
+from .wordpiece import encode
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
@@ -214,21 +215,21 @@ def _careful(
 
     assert config.recipe is not None
     recipe = config.recipe
-    base = encoder.load_arrays(WEIGHTS / "base.safetensors")
-    hidden = tuning.below([row["text"] for row in rows], base, recipe.tuned_layers)
-    say("encoder: lower layers done")
+    base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "published"))
+    vocabulary = encoder.vocabulary_of(base)
+    ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
     out = np.zeros((len(rows), encoder.HEAD_OUTPUTS))
 
     def without(k: int) -> Any:
         kept = np.flatnonzero(fold != k).tolist()
-        return tuning.finetune([rows[i] for i in kept], [hidden[i] for i in kept], base, recipe)
+        return tuning.finetune([rows[i] for i in kept], [ids[i] for i in kept], base, published, recipe)
 
     tuned = tuning.arrays_of(without(-1))
     say("encoder fine-tuned on everything")
     for k in range(config.held):
         held = np.flatnonzero(fold == k)
         if len(held):
-            out[held] = tuning.predict(without(k), [hidden[i] for i in held])
+            out[held] = tuning.predict(without(k), [ids[i] for i in held])
         say(f"encoder fine-tuned without fold {k}")
     return tuned, out
 

@@ -1,4 +1,4 @@
-"""Text -> word pieces, as BERT's uncased tokeniser cuts them (Devlin et al. 2019; Wu et al. 2016, "wordpiece").
+"""Text -> word pieces, as the uncased tokeniser of BERT and MPNet cuts them (Devlin et al. 2019; Wu et al. 2016, "wordpiece").
 
 Lower case without accents, punctuation alone, then the longest known piece first. Written here because the common
 libraries for it bring a network client along; a test holds it to known pieces.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
-START, END, UNKNOWN = "[CLS]", "[SEP]", "[UNK]"
+START, END, UNKNOWN = "<s>", "</s>", "[UNK]"
 LONGEST_WORD = 100  # characters; a longer "word" is one unknown piece
 
 

@@ -139,10 +139,10 @@ def test_many_texts_are_read_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_word_pieces() -> None:
     """Known pieces: longest first, accents gone, punctuation alone, an impossible word unknown, long texts cut."""
     base = encoder.load_arrays(WEIGHTS / "base.safetensors")
-    vocabulary = finetune.vocabulary_of(base)
+    vocabulary = encoder.vocabulary_of(base)
     names = {i: piece for piece, i in vocabulary.items()}
     assert [names[i] for i in encode("Unaffable Café, 3x!", vocabulary, 50)] == [
-        "[CLS]", "una", "##ffa", "##ble", "cafe", ",", "3", "##x", "!", "[SEP]",
+        "<s>", "una", "##ffa", "##ble", "cafe", ",", "3", "##x", "!", "</s>",
     ]  # fmt: skip
     assert pieces_of("a\u200bb\tc") == ["ab", "c"]
     assert encode("\U0001f916", vocabulary, 50)[1:-1] == [vocabulary["[UNK]"]]
@@ -156,15 +156,32 @@ def test_gelu_is_exact_enough() -> None:
     np.testing.assert_allclose(encoder.gelu(x), exact, atol=1e-6)
 
 
-def test_numpy_layer_equals_the_torch_layer() -> None:
+def test_numpy_layers_equal_the_torch_layers() -> None:
     """What is trained in torch is what is run in NumPy, padding included."""
-    base = encoder.load_arrays(WEIGHTS / "base.safetensors")
-    arrays = encoder.layer_arrays(base, 5)
-    x = np.random.default_rng(0).normal(size=(3, 7, encoder.WIDTH)).astype(np.float32)
-    mask = np.arange(7)[None, :] < np.array([7, 4, 1])[:, None]
-    with torch.no_grad():
-        theirs = finetune.Layer(arrays, 0.0)(torch.from_numpy(x), torch.from_numpy(mask)).numpy()
-    np.testing.assert_allclose(encoder.run_layer(arrays, x, mask)[mask], theirs[mask], atol=2e-5)
+    base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "published"))
+    ids = [encode(text, encoder.vocabulary_of(base), encoder.LONGEST_TEXT) for text in TEXTS[:3]]
+    x, mask = encoder.embed(base, ids)
+    theirs = finetune.Tuned(base, published, FinetuneConfig()).eval()
+    bias = encoder.bias_of(base["distances"], mask)
+    y = torch.from_numpy(x)
+    for i in (0, 5):
+        x = encoder.run_layer(encoder.layer_arrays(published, i), x, bias)
+        with torch.no_grad():
+            y = theirs.layers[i](y, torch.from_numpy(bias))
+    np.testing.assert_allclose(x[mask], y.numpy()[mask], atol=2e-5)
+
+
+def test_buckets_of_distances() -> None:
+    """Near distances have a bucket each, far ones share them, and before and after are told apart."""
+    found = encoder.buckets(200)
+    assert found[7, :8].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert (found.T[found < 16] >= 16)[found[found < 16] > 0].all()
+    assert found[0, 1:].min() == 17 and found[0].max() == 31 and found[:, 0].max() == 15
+    assert (np.diff(found[:, 0]) >= 0).all() and found[128, 0] == found[199, 0] == 15
+    with torch.no_grad():  # T5's own formula
+        back = torch.arange(200)
+        far = 8 + (torch.log(back.clamp(min=1).float() / 8) / math.log(16) * 8).long()
+        assert found[:, 0].tolist() == torch.where(back < 8, back, far.clamp(max=15)).tolist()
 
 
 def test_quantised_rows_are_near() -> None:
@@ -260,7 +277,7 @@ def small_corpus(folder: Path, every: int) -> Path:
 def test_training_is_reproducible(tmp_path: Path) -> None:
     """The same corpus gives the same bytes twice, encoder and beliefs included, and they can be read with."""
     small = small_corpus(tmp_path, 200)
-    config = TrainingConfig(recipe=FinetuneConfig(tuned_layers=1, epochs=1))
+    config = TrainingConfig(recipe=FinetuneConfig(epochs=1))
     for name in ("first", "second"):
         save(build(small, config), tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
