@@ -16,7 +16,7 @@ CHUNK = 256  # texts read at once
 LONGEST = 20_000  # characters of a text that are read; a description is far shorter, and a book is none
 EVIDENCE_CLAUSES = 3  # at most as many clauses are named for one fact
 TRIED_CLAUSES = 12  # of a long text only the likeliest clauses are left out in turn
-CARRIES = 0.3  # words carry a fact when it is less likely than this without them; at a half, too much was still read from the rest
+CARRIES = 0.4  # words carry a fact when it is less likely than this without them; at a half, too much was still read from the rest
 
 
 @lru_cache(maxsize=1)
