@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
     scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
     scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
-    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (some minutes)")
+    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (an hour of CPU)")
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     options = parser.parse_args(argv)
     if options.command == "evaluate":
