@@ -80,6 +80,15 @@ def test_the_installed_package_explains_and_writes(installed: Path, tmp_path: Pa
     )
 
 
+def test_the_installed_reader_says_where_it_can_be_trained(installed: Path, tmp_path: Path) -> None:
+    """The wheel leaves out what the training starts from: one clear line and no traceback."""
+    done = subprocess.run(
+        [installed, "-m", "advisor.reader", "train", "--out", "made"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "train from a checkout" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "made").exists()
+
+
 def test_the_checkout_reads_its_own_rules() -> None:
     """In a checkout the rules beside the package are read, not the copy that an editable install leaves behind."""
     from advisor.resources import rules_folder

@@ -11,7 +11,7 @@ from ..errors import AdvisorError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one of the two commands; 0 done, 2 input that cannot be read."""
+    """Run one of the two commands; 0 done, 2 input that cannot be read or is missing."""
     parser = argparse.ArgumentParser(prog="python -m advisor.reader", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
@@ -34,6 +34,10 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(figures, indent=2))
         return 0
     from .model import WEIGHTS
+
+    if not (start := WEIGHTS / "published.safetensors").is_file():
+        print(f"error[no-start]: {start} is missing: wheels leave it out; train from a checkout", file=sys.stderr)
+        return 2
     from .train import build, save
 
     made = build(say=lambda line: print(line, file=sys.stderr, flush=True))
