@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,8 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
     scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
     scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
-    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (an hour of CPU)")
+    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (two hours of CPU)")
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
+    training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(argv)
     if options.command == "evaluate":
         from .evaluate import evaluate_file
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from .train import build, save
 
-    made = build(say=lambda line: print(line, file=sys.stderr, flush=True))
+    made = build(say=lambda line: print(line, file=sys.stderr, flush=True), workers=options.workers)
     save(made, options.out or WEIGHTS)
     shown = {name: made.about[name] for name in ("corpus_sha256", "clauses", "descriptions", "held_out")}
     print(json.dumps(shown, indent=2))

@@ -23,7 +23,6 @@ class Thresholds:
     """From which probability on something counts."""
 
     verdict: float  # a single verdict
-    shifted: float  # the verdict that none is reliable
     framing: float  # multi-task, meta or none, the verdict open
     fact: float  # a stated value that changes neither
     assumed: float  # what goes without saying, the verdict open
@@ -145,7 +144,7 @@ def decide(
     verdicts, framings = mass(together, outcomes.by_verdict), mass(together, outcomes.by_framing)
     verdict, framing = max(verdicts, key=verdicts.__getitem__), max(framings, key=framings.__getitem__)
     sure = calibrated(verdicts[verdict], scale)
-    if sure >= (thresholds.shifted if verdict == "none_reliable" else thresholds.verdict):
+    if sure >= thresholds.verdict:
         chosen = outcomes.by_verdict[verdict]
     else:
         sure = 0.0

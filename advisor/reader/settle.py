@@ -26,8 +26,6 @@ class Risks:
     accepted: float = 0.04  # wrong single verdicts among all
     asking: float = 0.015  # the same where questions can follow
     framing: float = 0.06  # wrong framings among those stated
-    # Texts wrongly called shifted, among those called so. At 12 % some more shifts were found, and short talk of something else with them.
-    shifted: float = 0.05
     fact: float = 0.6  # probability from which on a value is stated that changes neither verdict nor framing
     assumed: float = 0.9  # probability from which on something goes without saying while the verdict is open
     # Where questions can follow, a question costs less than a mistake: on held-out texts 0.86 questions on average and 97 % right after
@@ -118,14 +116,12 @@ def settle(seen: Sequence[Seen], table: Outcomes, risks: Risks, careful: bool) -
         power = min(POWERS, key=lambda w: _loss(together, direct, true, table, w))  # noqa: B023 - called at once
         together = [agreed(t, d, table, power) for t, d in zip(together, direct, strict=True)]
         powers.append(power)
-    p, best, hit = _best([mass(t, table.by_verdict) for t in together], true)
+    p, hit = _best([mass(t, table.by_verdict) for t in together], true)
     odds = np.log(np.clip(p, 1e-6, 1 - 1e-6) / np.clip(1 - p, 1e-6, 1))
     platt = LogisticRegression(C=1e6).fit(odds[:, None], hit)
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     sure = 1.0 / (1.0 + np.exp(-(slope * odds + offset)))
-    shifted = best == "none_reliable"
-    warn = _least(sure[shifted], hit[shifted], risks.shifted, int(shifted.sum()), relative=True)
-    q, _, right = _best([mass(t, table.by_framing) for t in together], [table.framings[p] for p in places])
+    q, right = _best([mass(t, table.by_framing) for t in together], [table.framings[p] for p in places])
     open_ = np.array([v == UNDECIDED for v in true])
 
     def verdict(risk: float) -> float:
@@ -136,9 +132,9 @@ def settle(seen: Sequence[Seen], table: Outcomes, risks: Risks, careful: bool) -
     return {
         "stack": stack,
         "powers": powers,
-        "thresholds": asdict(Thresholds(chosen, min(warn, chosen), framing, risks.fact, risks.assumed)),
+        "thresholds": asdict(Thresholds(chosen, framing, risks.fact, risks.assumed)),
         "asking": asdict(
-            Thresholds(asking, asking, max(framing, risks.asking_framing), risks.asking_fact, risks.asking_assumed)
+            Thresholds(asking, max(framing, risks.asking_framing), risks.asking_fact, risks.asking_assumed)
         ),
         "scale": [slope, offset],
         "held_out": [_point(t, sure, hit, open_) for t in np.arange(0.4, 0.96, 0.05)],
@@ -156,11 +152,11 @@ def _loss(
     return total / len(true)
 
 
-def _best(masses: Sequence[dict[str, float]], true: Sequence[str]) -> tuple[Array, Array, Array]:
-    """The likeliest label of each text: its probability, its name, and whether it is right."""
+def _best(masses: Sequence[dict[str, float]], true: Sequence[str]) -> tuple[Array, Array]:
+    """The likeliest label of each text: its probability, and whether it is right."""
     names = [max(m, key=m.__getitem__) for m in masses]
     p = np.array([m[name] for m, name in zip(masses, names, strict=True)])
-    return p, np.array(names), np.array([a == b for a, b in zip(names, true, strict=True)])
+    return p, np.array([a == b for a, b in zip(names, true, strict=True)])
 
 
 def _least(sure: Array, hit: Array, risk: float, rows: int, relative: bool = False) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import engine
+from ..executors import open_place
 from ..rulebook import load as load_rules
 from . import encoder
 from .beliefs import train as beliefs
@@ -54,7 +55,9 @@ class TrainingConfig:
     clause_inverse_penalty: float = 1.0  # scikit-learn's C
     whole_inverse_penalty: float = 12.0
     steps: int = 60  # of L-BFGS
-    risks: Risks = field(default_factory=Risks)
+    risks: Risks = field(default_factory=Risks)  # of the quick reader
+    # Strangers' texts are harder than those held out, and the careful reader can afford to ask for more certainty.
+    careful_risks: Risks = field(default_factory=lambda: Risks(accepted=0.03, framing=0.05))
     folds: int = 3  # origins are dealt out to so many folds in name order
     held: int = 2  # so many of the folds are held out in turn; each one costs a fine-tuning
     recipe: FinetuneConfig | None = field(default_factory=FinetuneConfig)  # None: without the encoder
@@ -167,8 +170,10 @@ class Weights:
     beliefs: tuple[dict[str, Any], dict[str, Any]] | None  # beliefs.json, beliefs.npz
 
 
-def build(folder: Path = CORPUS, config: TrainingConfig | None = None, say: Say = lambda line: None) -> Weights:
-    """Train everything from a corpus folder."""
+def build(
+    folder: Path = CORPUS, config: TrainingConfig | None = None, say: Say = lambda line: None, workers: int = 1
+) -> Weights:
+    """Train everything from a corpus folder; `workers` processes share the encoder's fine-tunings, which changes no byte."""
     config = config or TrainingConfig()
     table = outcomes()
     written = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in read_corpus(folder)]
@@ -177,7 +182,7 @@ def build(folder: Path = CORPUS, config: TrainingConfig | None = None, say: Say 
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
     fold = np.array([origins.index(row["origin"]) % config.folds for row in rows])
-    careful, scores = _careful(written, fold[: len(written)], config, say) if config.recipe else ({}, None)
+    careful, scores = _careful(rows, fold, len(written), config, say, workers) if config.recipe else ({}, None)
     seen: list[Seen] = []  # the descriptions held out, as readers of the others saw them
     for k in range(config.held):
         heads = material.reader(*material.heads(fold != k, config))
@@ -201,37 +206,48 @@ def build(folder: Path = CORPUS, config: TrainingConfig | None = None, say: Say 
     }
     voiced = None
     if scores is not None:
-        about["careful"] = settle(seen, table, config.risks, careful=True)
+        about["careful"] = settle(seen, table, config.careful_risks, careful=True)
         voiced = beliefs.train(written, scores[:, OUTPUTS:], fold[: len(written)], config.held, about["corpus_sha256"])
         say("concerns and beliefs")
     return Weights(about, {"keys": material.keys, "weights": weights}, careful, voiced)
 
 
 def _careful(
-    rows: Sequence[dict[str, Any]], fold: Array, config: TrainingConfig, say: Say
+    rows: Sequence[dict[str, Any]], fold: Array, told: int, config: TrainingConfig, say: Say, workers: int
 ) -> tuple[dict[str, Array], Array]:
-    """The fine-tuned layers, and what the encoder says of each row when its fold was held out (row, head output)."""
+    """The fine-tuned layers, and what the encoder says of each of the first `told` rows when its fold was held out (row, head output)."""
+    assert config.recipe is not None
+    vocabulary = encoder.vocabulary_of(encoder.load_arrays(WEIGHTS / "base.safetensors"))
+    ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
+    scores = np.zeros((told, encoder.HEAD_OUTPUTS))
+    with open_place(workers) as place:
+        whole = place.executor.submit(_tuned, rows, ids, config.recipe)
+        parts = {}
+        for k in range(config.held):
+            kept, held = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold[:told] == k)
+            if len(held):
+                job = [rows[i] for i in kept], [ids[i] for i in kept], config.recipe, [ids[i] for i in held.tolist()]
+                parts[k] = held, place.executor.submit(_tuned, *job)
+        for k, (held, part) in parts.items():
+            scores[held] = part.result()
+            say(f"encoder fine-tuned without fold {k}")
+        tuned = whole.result()
+        say("encoder fine-tuned on everything")
+    return tuned, scores
+
+
+def _tuned(
+    rows: Sequence[dict[str, Any]],
+    ids: Sequence[Sequence[int]],
+    recipe: FinetuneConfig,
+    asked: Sequence[Sequence[int]] | None = None,
+) -> Any:
+    """One fine-tuning, a job for a process of its own: the arrays of the layers, or what they say of the texts that are asked for."""
     from . import finetune as tuning
 
-    assert config.recipe is not None
-    recipe = config.recipe
     base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "published"))
-    vocabulary = encoder.vocabulary_of(base)
-    ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
-    out = np.zeros((len(rows), encoder.HEAD_OUTPUTS))
-
-    def without(k: int) -> Any:
-        kept = np.flatnonzero(fold != k).tolist()
-        return tuning.finetune([rows[i] for i in kept], [ids[i] for i in kept], base, published, recipe)
-
-    tuned = tuning.arrays_of(without(-1))
-    say("encoder fine-tuned on everything")
-    for k in range(config.held):
-        held = np.flatnonzero(fold == k)
-        if len(held):
-            out[held] = tuning.predict(without(k), [ids[i] for i in held])
-        say(f"encoder fine-tuned without fold {k}")
-    return tuned, out
+    tuned = tuning.finetune(rows, ids, base, published, recipe)
+    return tuning.arrays_of(tuned) if asked is None else tuning.predict(tuned, asked)
 
 
 def save(made: Weights, folder: Path = WEIGHTS) -> None:
