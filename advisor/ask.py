@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from textwrap import shorten
 
 from rich.console import Console
 from rich.text import Text
@@ -238,8 +239,8 @@ def review_in_terminal(console: Console, book: Rulebook) -> Review:
                 shown_assumed = True
                 console.print(Text("Assumed, for nothing was said; overrule what is wrong:", style="bold"))
             value = fact.labels.get(known[name].value, known[name].value)
-            words = [" ".join(printable(span.text).split()) for span in known[name].evidence]
-            heard = f": “{words[0][:80]}”" if words else ""
+            words = [shorten(printable(span.text), 80, placeholder=" …") for span in known[name].evidence]
+            heard = f": “{words[0]}”" if words else ""
             _listed(console, [(str(number), f"{fact.question} {value} ({_SOURCES[known[name].source]}{heard})")])
         while typed := typed_line(console):
             if typed.isdecimal() and 1 <= int(typed[:9]) <= len(decisive):
