@@ -89,6 +89,16 @@ def test_the_installed_reader_says_where_it_can_be_trained(installed: Path, tmp_
     assert not (tmp_path / "made").exists()
 
 
+def test_the_installed_package_works_beside_a_checkout(installed: Path, tmp_path: Path) -> None:
+    """A run on a cluster or a resumed one may mix wheel and checkout: both have the same version, whatever a wheel leaves out."""
+    asked = "from advisor.executors import folder_version; print(folder_version(None))"
+    said = [
+        subprocess.run([python, "-c", asked], cwd=folder, capture_output=True, text=True, check=True).stdout
+        for python, folder in ((installed, tmp_path), (sys.executable, ROOT))
+    ]
+    assert said[0] == said[1]
+
+
 def test_the_checkout_reads_its_own_rules() -> None:
     """In a checkout the rules beside the package are read, not the copy that an editable install leaves behind."""
     from advisor.resources import rules_folder
