@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(argv)
+    if options.command == "train" and options.workers < 1:
+        training.error("--workers must be at least 1")
     if options.command == "evaluate":
         from .evaluate import evaluate_file
 
