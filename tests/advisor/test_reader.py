@@ -190,12 +190,31 @@ def test_corpus_is_large_and_has_every_value() -> None:
     assert len({row["text"].lower() for row in rows}) == len(rows)
 
 
+def test_marked_words_are_words_of_their_text() -> None:
+    """Facts, concerns and beliefs are marked where they were labelled, in the text's own words, those still to be trained on as well."""
+    rows = read_corpus(CORPUS)
+    for row in rows:
+        labels = (*row.get("concerns", ()), *row.get("pitfalls", ()))
+        assert all(marked in row["text"] and label in labels for label, marked in row.get("marks", {}).items())
+        assert all(marked in row["text"] for marked in row.get("spans", {}).values())
+    files: dict[str, list[str]] = {}
+    for line in MARKS.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        if told["file"] not in files:
+            files[told["file"]] = (Path(CORPUS) / told["file"]).read_text(encoding="utf-8").splitlines()
+        row = json.loads(files[told["file"]][told["line"] - 1])
+        labels = (*row.get("concerns", ()), *row.get("pitfalls", ()))
+        assert told["marks"] and not told["marks"].keys() & row.get("marks", {}).keys()
+        assert all(marked and marked in row["text"] and label in labels for label, marked in told["marks"].items())
+
+
 def test_shipped_weights_belong_to_the_shipped_corpus() -> None:
     """`model.json` names the hash of the corpus that lies beside it."""
     about = json.loads((WEIGHTS / "model.json").read_text(encoding="utf-8"))
     assert about["corpus_sha256"] == corpus_hash(CORPUS)
 
 
+MARKS = Path(CORPUS).parent / "marks.jsonl"
 ASIDE = sorted((Path(CORPUS).parent / "aside").glob("*.jsonl"))
 
 
