@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 10
 _END_SECONDS = 10  # a worker that has nothing to do ends at once
 _PACKAGE = Path(__file__).resolve().parent
 # Not what answers depend on: compiled code, and what the reader's training alone reads, a part of which wheels leave out.
-_ELSEWHERE = ("__pycache__", "reader/corpus/", "reader/weights/published.safetensors")
+_ELSEWHERE = ("__pycache__", "reader/corpus/", "reader/weights/training/")
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -18,9 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     scoring = commands.add_parser("evaluate", help="score labelled descriptions and print one JSON object")
     scoring.add_argument("file", type=Path, help="JSONL rows with text, recommendation and facts")
     scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
-    training = commands.add_parser("train", help="rebuild the shipped weights from the corpus (two hours of CPU)")
+    training = commands.add_parser(
+        "train",
+        help="rebuild the shipped weights from the corpus; where corpus and settings are unchanged, the encoder's fine-tuning is taken over",
+    )
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    training.add_argument("--anew", action="store_true", help="fine-tune the encoder in any case (hours of CPU)")
     options = parser.parse_args(argv)
     if options.command == "train" and options.workers < 1:
         training.error("--workers must be at least 1")
@@ -38,13 +42,16 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(figures, indent=2))
         return 0
     from .model import WEIGHTS
+    from .train import TRAINING, build, save
 
-    if not (start := WEIGHTS / "published.safetensors").is_file():
+    if not (start := WEIGHTS / TRAINING / "published.safetensors").is_file():
         print(f"error[no-start]: {start} is missing: wheels leave it out; train from a checkout", file=sys.stderr)
         return 2
-    from .train import build, save
-
-    made = build(say=lambda line: print(line, file=sys.stderr, flush=True), workers=options.workers)
+    made = build(
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+        workers=options.workers,
+        earlier=None if options.anew else WEIGHTS,
+    )
     save(made, options.out or WEIGHTS)
     shown = {name: made.about[name] for name in ("corpus_sha256", "clauses", "descriptions", "held_out")}
     print(json.dumps(shown, indent=2))

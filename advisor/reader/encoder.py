@@ -2,7 +2,7 @@
 
 The encoder is the lower part of MPNet (Song et al. 2020, "MPNet: Masked and Permuted Pre-training for Language
 Understanding"; the sentence encoder all-mpnet-base-v2, Apache License 2.0): 6 of its 12 layers, of width 768, stored as int8 with one
-scale for each row. `weights/base.safetensors` holds the word pieces as they were published, `weights/published.safetensors` the
+scale for each row. `weights/base.safetensors` holds the word pieces as they were published, `weights/training/published.safetensors` the
 layers, from which the fine-tuning starts and which reading never opens, `weights/careful.safetensors` the layers that
 `finetune.py` made of them and the heads. Reading needs no torch.
 """

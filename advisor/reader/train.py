@@ -6,9 +6,10 @@ stack did not see: stacks, temperatures, the correction of the verdict's probabi
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..executors import open_place
 from ..rulebook import load as load_rules
 from . import encoder
 from .beliefs import train as beliefs
+from .beliefs.heads import CONCERNS
 from .decide import UNDECIDED, Outcomes, combinations, place_of, with_assumptions
 from .features import clauses, words
 from .linear import fit, learn, matrix
@@ -43,6 +45,7 @@ from .wordpiece import encode
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
+TRAINING = "training"  # the folder beside the weights that only training opens
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,18 @@ def marked_clauses(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if fact in row["facts"] and len(marked) < len(row["text"]) / 2:  # longer ones carry the rest as well
                 by_words.setdefault(marked, {})[fact] = row["facts"][fact]
         found += [{"text": t, "facts": f, "kind": "clause", "origin": row["origin"]} for t, f in by_words.items()]
+    return found
+
+
+def marked_voices(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The words marked in descriptions as the carriers of a concern or a belief, as rows for the encoder that state no fact."""
+    found = []
+    for row in rows:
+        by_words: dict[str, dict[str, list[str]]] = {}
+        for label, marked in row.get("marks", {}).items():
+            kind = "concerns" if label in CONCERNS else "pitfalls"
+            by_words.setdefault(marked, {}).setdefault(kind, []).append(label)
+        found += [{"text": t, "facts": {}, "kind": "voice", "origin": row["origin"], **v} for t, v in by_words.items()]
     return found
 
 
@@ -167,22 +182,43 @@ class Weights:
     about: dict[str, Any]  # model.json
     quick: dict[str, Array]  # quick.safetensors
     careful: dict[str, Array]  # careful.safetensors
+    held_out: dict[str, Array]  # training/held_out.safetensors: what the encoder says of the descriptions held out
     beliefs: tuple[dict[str, Any], dict[str, Any]] | None  # beliefs.json, beliefs.npz
 
 
 def build(
-    folder: Path = CORPUS, config: TrainingConfig | None = None, say: Say = lambda line: None, workers: int = 1
+    folder: Path = CORPUS,
+    config: TrainingConfig | None = None,
+    say: Say = lambda line: None,
+    workers: int = 1,
+    earlier: Path | None = WEIGHTS,
 ) -> Weights:
-    """Train everything from a corpus folder; `workers` processes share the encoder's fine-tunings, which changes no byte."""
+    """Train everything from a corpus folder.
+
+    The encoder's fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
+    same corpus with the same settings, which changes no byte, nor do the `workers` processes that share it otherwise.
+    """
     config = config or TrainingConfig()
     table = outcomes()
     written = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in read_corpus(folder)]
     marked = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in marked_clauses(written)]
+    voices = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in marked_voices(written)]
     rows = written + marked
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
-    fold = np.array([origins.index(row["origin"]) % config.folds for row in rows])
-    careful, scores = _careful(rows, fold, len(written), config, say, workers) if config.recipe else ({}, None)
+    fold = np.array([origins.index(row["origin"]) % config.folds for row in rows + voices])
+    careful: dict[str, Array] = {}
+    held_out: dict[str, Array] = {}
+    scores = None
+    if config.recipe:
+        made_from = _digest(folder, config)
+        careful, held_out = _earlier(earlier, made_from) or _careful(
+            rows + voices, fold, len(written), config, say, workers
+        )
+        held_out["made_from"] = made_from
+        scores = np.zeros((len(written), encoder.HEAD_OUTPUTS))
+        scores[_held_out(written, fold, config)] = held_out["scores"]
+    fold = fold[: len(rows)]
     seen: list[Seen] = []  # the descriptions held out, as readers of the others saw them
     for k in range(config.held):
         heads = material.reader(*material.heads(fold != k, config))
@@ -197,6 +233,7 @@ def build(
         "corpus_sha256": corpus_hash(folder),
         "clauses": sum(row["kind"] == "clause" for row in written),
         "marked_clauses": len(marked),
+        "marked_voices": len(voices),
         "descriptions": sum(row["kind"] == "description" for row in written),
         "held_out": len(seen),
         "classes": {fact: list(values) for fact, values in CLASSES.items()},
@@ -209,13 +246,35 @@ def build(
         about["careful"] = settle(seen, table, config.careful_risks, careful=True)
         voiced = beliefs.train(written, scores[:, OUTPUTS:], fold[: len(written)], config.held, about["corpus_sha256"])
         say("concerns and beliefs")
-    return Weights(about, {"keys": material.keys, "weights": weights}, careful, voiced)
+    return Weights(about, {"keys": material.keys, "weights": weights}, careful, held_out, voiced)
+
+
+def _held_out(written: Sequence[dict[str, Any]], fold: Array, config: TrainingConfig) -> Array:
+    """The rows of the corpus on which everything is settled: the descriptions of the folds that are held out in turn."""
+    told = np.array([row["kind"] == "description" for row in written])
+    return np.flatnonzero(told & (fold[: len(written)] < config.held))
+
+
+def _digest(folder: Path, config: TrainingConfig) -> Array:
+    """What a fine-tuning is made from, as the bytes of a hash (32,): the corpus, the encoder's settings and the folds."""
+    assert config.recipe is not None
+    told = [corpus_hash(folder), asdict(config.recipe), config.folds, config.held]
+    return np.frombuffer(hashlib.sha256(json.dumps(told).encode()).digest(), dtype=np.uint8)
+
+
+def _earlier(folder: Path | None, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
+    """A finished fine-tuning in a folder of weights, if it was made from the same."""
+    files = [folder / "careful.safetensors", folder / TRAINING / "held_out.safetensors"] if folder else []
+    if not files or not all(file.is_file() for file in files):
+        return None
+    careful, held_out = (encoder.load_arrays(file) for file in files)
+    return (careful, held_out) if np.array_equal(held_out["made_from"], made_from) else None
 
 
 def _careful(
     rows: Sequence[dict[str, Any]], fold: Array, told: int, config: TrainingConfig, say: Say, workers: int
-) -> tuple[dict[str, Array], Array]:
-    """The fine-tuned layers, and what the encoder says of each of the first `told` rows when its fold was held out (row, head output)."""
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The fine-tuned layers, and what the encoder says of the descriptions held out, of the first `told` rows (row, head output)."""
     assert config.recipe is not None
     vocabulary = encoder.vocabulary_of(encoder.load_arrays(WEIGHTS / "base.safetensors"))
     ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
@@ -233,7 +292,7 @@ def _careful(
             say(f"encoder fine-tuned without fold {k}")
         tuned = whole.result()
         say("encoder fine-tuned on everything")
-    return tuned, scores
+    return tuned, {"scores": scores[_held_out(rows[:told], fold, config)].astype(np.float16)}
 
 
 def _tuned(
@@ -245,17 +304,19 @@ def _tuned(
     """One fine-tuning, a job for a process of its own: the arrays of the layers, or what they say of the texts that are asked for."""
     from . import finetune as tuning
 
-    base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "published"))
+    base, published = (
+        encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", f"{TRAINING}/published")
+    )
     tuned = tuning.finetune(rows, ids, base, published, recipe)
     return tuning.arrays_of(tuned) if asked is None else tuning.predict(tuned, asked)
 
 
 def save(made: Weights, folder: Path = WEIGHTS) -> None:
-    """Write `model.json`, `quick.safetensors` and, if the encoder was trained, `careful.safetensors` and the beliefs' two files."""
+    """Write `model.json`, `quick.safetensors` and, if the encoder was trained, the files of the careful reader and of the beliefs."""
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("quick", made.quick), ("careful", made.careful)):
+    (folder / TRAINING).mkdir(parents=True, exist_ok=True)
+    for name, content in (("quick", made.quick), ("careful", made.careful), (f"{TRAINING}/held_out", made.held_out)):
         if content:
             file = folder / f"{name}.safetensors"
             save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)

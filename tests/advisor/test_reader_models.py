@@ -44,7 +44,7 @@ from advisor.reader.model import (
 )
 from advisor.reader.propose import believe, split
 from advisor.reader.recipe import FinetuneConfig
-from advisor.reader.train import TrainingConfig, build, outcomes, read_corpus, save
+from advisor.reader.train import TrainingConfig, build, marked_voices, outcomes, read_corpus, save
 from advisor.reader.wordpiece import encode
 from advisor.reader.wordpiece import words as pieces_of
 from advisor.rulebook import load as load_rules
@@ -158,7 +158,7 @@ def test_gelu_is_exact_enough() -> None:
 
 def test_numpy_layers_equal_the_torch_layers() -> None:
     """What is trained in torch is what is run in NumPy, padding included."""
-    base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "published"))
+    base, published = (encoder.load_arrays(WEIGHTS / f"{name}.safetensors") for name in ("base", "training/published"))
     ids = [encode(text, encoder.vocabulary_of(base), encoder.LONGEST_TEXT) for text in TEXTS[:3]]
     x, mask = encoder.embed(base, ids)
     theirs = finetune.Tuned(base, published, FinetuneConfig()).eval()
@@ -270,18 +270,92 @@ def small_corpus(folder: Path, every: int) -> Path:
     return folder / "corpus"
 
 
-def test_training_is_reproducible(tmp_path: Path) -> None:
-    """The same corpus gives the same bytes, in one process or in two, encoder and beliefs included, and they can be read with."""
+def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same corpus gives the same bytes, in one process or in two or from an earlier fine-tuning, encoder and beliefs included."""
     small = small_corpus(tmp_path, 200)
     config = TrainingConfig(recipe=FinetuneConfig(epochs=1))
-    for workers, name in enumerate(("first", "second"), 1):
-        save(build(small, config, workers=workers), tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert files == ["beliefs.json", "beliefs.npz", "careful.safetensors", "model.json", "quick.safetensors"]
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    save(build(small, config), first)
+    save(build(small, config, workers=2), second)
+    with monkeypatch.context() as patched:
+        patched.setattr("advisor.reader.train._careful", None)
+        save(build(small, config, earlier=first), third)
+        with pytest.raises(TypeError):  # other settings: the earlier one is of no use
+            build(small, TrainingConfig(recipe=FinetuneConfig(epochs=2)), earlier=first)
+    files = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
+    assert files == [
+        "beliefs.json",
+        "beliefs.npz",
+        "careful.safetensors",
+        "model.json",
+        "quick.safetensors",
+        "training/held_out.safetensors",
+    ]
     for file in files:
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
-    assert len(load(tmp_path / "first").heads.read(TEXTS[0]).verdict) == len(VERDICTS)
-    assert load_beliefs(tmp_path / "first").mix["cue"]
+        assert (first / file).read_bytes() == (second / file).read_bytes() == (third / file).read_bytes()
+    assert len(load(first).heads.read(TEXTS[0]).verdict) == len(VERDICTS)
+    assert load_beliefs(first).mix["cue"]
+
+
+ROW = {"text": "", "facts": {}, "leads_to": VERDICTS[0]}
+VOICE = {**ROW, "kind": "voice", "concerns": ["capacity_limits"]}
+CLAUSE = {**ROW, "kind": "clause", "facts": {"training_tasks": "single"}}
+TOLD = {**ROW, "kind": "description", "verdict": VERDICTS[0]}
+
+
+@pytest.mark.parametrize(
+    ("row", "counted"),
+    [
+        (VOICE, {"beliefs"}),
+        (CLAUSE, {"facts"}),
+        ({**TOLD, "pitfalls": ["conflating"]}, {"facts", "verdict", "beliefs"}),
+        ({**ROW, "kind": "description"}, {"facts", "verdict"}),  # its concerns were never labelled
+    ],
+)
+def test_a_row_counts_only_where_it_has_a_label(row: dict[str, object], counted: set[str]) -> None:
+    """The loss pulls at the outputs of the parts that were labelled, and at no other."""
+    config = FinetuneConfig()
+    labels = finetune.labels_of([TOLD, row], config)
+    scores = torch.zeros(2, encoder.HEAD_OUTPUTS, requires_grad=True)
+    finetune.loss_of(scores, labels, torch.tensor([0, 1]), config).backward()
+    assert scores.grad is not None
+    half, pulled = len(COLUMNS), scores.grad[1].abs()
+    parts = {"facts": pulled[:half], "verdict": pulled[half:OUTPUTS], "beliefs": pulled[OUTPUTS:]}
+    assert {name for name, part in parts.items() if part.max() > 0} == counted
+
+
+def test_a_batch_of_marked_words_alone_has_a_loss() -> None:
+    """Batches hold texts of like length, so one may hold no fact at all."""
+    config = FinetuneConfig()
+    loss = finetune.loss_of(
+        torch.zeros(2, encoder.HEAD_OUTPUTS),
+        finetune.labels_of([VOICE, VOICE], config),
+        torch.tensor([0, 1]),
+        config,
+    )
+    assert 0 < float(loss) < float("inf")
+
+
+def test_marked_words_become_rows() -> None:
+    """One row for the same words, whatever they carry; none where nothing is marked."""
+    words = "the trunk is too small"
+    row = {
+        "text": f"{words}.",
+        "origin": "x",
+        "marks": {"capacity_limits": words, "conflating": words, "maml_by_default": "small"},
+    }
+    voices = marked_voices([row, {"text": "no", "origin": "x"}])
+    assert voices == [
+        {
+            "text": words,
+            "facts": {},
+            "kind": "voice",
+            "origin": "x",
+            "concerns": ["capacity_limits"],
+            "pitfalls": ["conflating"],
+        },
+        {"text": "small", "facts": {}, "kind": "voice", "origin": "x", "pitfalls": ["maml_by_default"]},
+    ]
 
 
 def test_both_readers_believe_in_probabilities() -> None:
