@@ -31,7 +31,6 @@ class Belief:
 
     reading: Reading
     together: list[float]  # (combination,): the deciding facts together
-    encoded: list[float] | None  # what the encoder's heads say (head output,), where it was asked
 
 
 def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
@@ -59,7 +58,7 @@ def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
         together = joint(stack(pooled))
         for direct, power in zip(heads, held["powers"], strict=True):
             together = agreed(together, direct, _outcomes(), power)
-        found.append(Belief(reading, together, scores))
+        found.append(Belief(reading, together))
     return found
 
 
@@ -108,9 +107,10 @@ def _proposals(
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
     if careful:  # told in other words, and what the writer takes for granted
         from .beliefs import belief_proposals
+        from .encoder import VOICES, shipped_encoder
 
-        assert belief.encoded is not None
-        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:])}
+        voiced = shipped_encoder(VOICES).scores([text])[0, OUTPUTS:].tolist()
+        refining |= {p.fact: p for p in belief_proposals(text, voiced)}
     return (*facts, *refining.values())
 
 
