@@ -3,9 +3,8 @@
 The encoder is the lower part of MPNet (Song et al. 2020, "MPNet: Masked and Permuted Pre-training for Language
 Understanding"; the sentence encoder all-mpnet-base-v2, Apache License 2.0): 6 of its 12 layers, of width 768, stored as int8 with one
 scale for each row. `weights/base.safetensors` holds the word pieces as they were published, `weights/training/published.safetensors` the
-layers, from which the fine-tuning starts and which reading never opens. `finetune.py` made two encoders of them, layers and heads:
-`weights/careful.safetensors` reads facts and verdicts, `weights/voices.safetensors` concerns and beliefs, for what teaches one to hear
-them cost the other some of its facts. Reading needs no torch.
+layers, from which the fine-tuning starts and which reading never opens, `weights/careful.safetensors` the layers that
+`finetune.py` made of them and the heads. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
 NORMS = ("attended_norm", "narrow_norm")
 BATCH = 16  # texts run through the layers at once
 HEAD_OUTPUTS = OUTPUTS + len(LABELS)  # the facts' values, the verdicts, the concerns and beliefs
-CAREFUL, VOICES = "careful", "voices"  # the two encoders: of facts and verdicts, of concerns and beliefs
 
 
 def quantise(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -174,9 +172,9 @@ def load_arrays(path: Path) -> dict[str, Any]:
         raise ReaderWeightsError(f"the reader's weights {path} cannot be used ({error}); rebuild them") from error
 
 
-def load(folder: Path = WEIGHTS, name: str = CAREFUL) -> Encoder:
-    """Read the encoder of that name, `CAREFUL` or `VOICES`. Raises `ReaderWeightsError` when its files cannot be used."""
-    base, tuned = _base(folder), load_arrays(folder / f"{name}.safetensors")
+def load(folder: Path = WEIGHTS) -> Encoder:
+    """Read both files. Raises `ReaderWeightsError` when they cannot be used."""
+    base, tuned = load_arrays(folder / "base.safetensors"), load_arrays(folder / "careful.safetensors")
     try:
         layers = tuple(layer_arrays(tuned, i) for i in range(LAYERS))
         if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
@@ -187,12 +185,6 @@ def load(folder: Path = WEIGHTS, name: str = CAREFUL) -> Encoder:
 
 
 @lru_cache(maxsize=1)
-def _base(folder: Path) -> dict[str, Any]:
-    """What both encoders share, loaded once."""
-    return load_arrays(folder / "base.safetensors")
-
-
-@lru_cache(maxsize=2)
-def shipped_encoder(name: str = CAREFUL) -> Encoder:
-    """An encoder that travels with the package, loaded once."""
-    return load(name=name)
+def shipped_encoder() -> Encoder:
+    """The encoder that travels with the package, loaded once."""
+    return load()

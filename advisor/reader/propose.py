@@ -31,6 +31,7 @@ class Belief:
 
     reading: Reading
     together: list[float]  # (combination,): the deciding facts together
+    encoded: list[float] | None  # what the encoder's heads say (head output,), where it was asked
 
 
 def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
@@ -58,7 +59,7 @@ def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
         together = joint(stack(pooled))
         for direct, power in zip(heads, held["powers"], strict=True):
             together = agreed(together, direct, _outcomes(), power)
-        found.append(Belief(reading, together))
+        found.append(Belief(reading, together, scores))
     return found
 
 
@@ -107,10 +108,9 @@ def _proposals(
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
     if careful:  # told in other words, and what the writer takes for granted
         from .beliefs import belief_proposals
-        from .encoder import VOICES, shipped_encoder
 
-        voiced = shipped_encoder(VOICES).scores([text])[0, OUTPUTS:].tolist()
-        refining |= {p.fact: p for p in belief_proposals(text, voiced)}
+        assert belief.encoded is not None
+        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:])}
     return (*facts, *refining.values())
 
 

@@ -63,8 +63,7 @@ class TrainingConfig:
     careful_risks: Risks = field(default_factory=lambda: Risks(accepted=0.03, framing=0.05))
     folds: int = 3  # origins are dealt out to so many folds in name order
     held: int = 2  # so many of the folds are held out in turn; each one costs a fine-tuning
-    recipe: FinetuneConfig | None = field(default_factory=FinetuneConfig)  # None: without encoders
-    voices: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(belief_weight=1.0))
+    recipe: FinetuneConfig | None = field(default_factory=FinetuneConfig)  # None: without the encoder
 
 
 def read_corpus(folder: Path) -> list[dict[str, Any]]:
@@ -178,12 +177,12 @@ def encoded(rows: Sequence[dict[str, Any]], config: TrainingConfig) -> Material:
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of every file; without encoders the careful reader's part is empty."""
+    """The content of every file; without the encoder the careful reader's part is empty."""
 
     about: dict[str, Any]  # model.json
     quick: dict[str, Array]  # quick.safetensors
-    encoders: dict[str, dict[str, Array]]  # by the name of the file
-    held_out: dict[str, dict[str, Array]]  # training/NAME.safetensors: what each says of the descriptions held out
+    careful: dict[str, Array]  # careful.safetensors
+    held_out: dict[str, Array]  # training/held_out.safetensors: what the encoder says of the descriptions held out
     beliefs: tuple[dict[str, Any], dict[str, Any]] | None  # beliefs.json, beliefs.npz
 
 
@@ -196,7 +195,7 @@ def build(
 ) -> Weights:
     """Train everything from a corpus folder.
 
-    The encoders' fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
+    The encoder's fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
     same corpus with the same settings, which changes no byte, nor do the `workers` processes that share it otherwise.
     """
     config = config or TrainingConfig()
@@ -208,28 +207,24 @@ def build(
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
     fold = np.array([origins.index(row["origin"]) % config.folds for row in rows + voices])
-    encoders: dict[str, dict[str, Array]] = {}
-    held_out: dict[str, dict[str, Array]] = {}
-    scores: dict[str, Array] = {}
-    recipes = [(encoder.CAREFUL, config.recipe, rows), (encoder.VOICES, config.voices, rows + voices)]
-    for name, recipe, chosen in recipes if config.recipe else ():
-        assert recipe is not None
-        made_from = _digest(folder, recipe, config)
-        done = _earlier(earlier, name, made_from)
-        if done is None:
-            say(f"{name}: fine-tuning an encoder")
-            done = _finetuned(chosen, fold[: len(chosen)], len(written), recipe, config, say, workers)
-        encoders[name], held_out[name] = done
-        held_out[name]["made_from"] = made_from
-        scores[name] = np.zeros((len(written), encoder.HEAD_OUTPUTS))
-        scores[name][_held_out(written, fold, config)] = held_out[name]["scores"]
+    careful: dict[str, Array] = {}
+    held_out: dict[str, Array] = {}
+    scores = None
+    if config.recipe:
+        made_from = _digest(folder, config)
+        careful, held_out = _earlier(earlier, made_from) or _careful(
+            rows + voices, fold, len(written), config, say, workers
+        )
+        held_out["made_from"] = made_from
+        scores = np.zeros((len(written), encoder.HEAD_OUTPUTS))
+        scores[_held_out(written, fold, config)] = held_out["scores"]
     fold = fold[: len(rows)]
     seen: list[Seen] = []  # the descriptions held out, as readers of the others saw them
     for k in range(config.held):
         heads = material.reader(*material.heads(fold != k, config))
         for i in np.flatnonzero((fold == k) & ~material.clause).tolist():
             reading = heads.read(rows[i]["text"])
-            facts, verdict = split(scores[encoder.CAREFUL][i].tolist()) if scores else ([], [])
+            facts, verdict = split(scores[i].tolist()) if scores is not None else ([], [])
             seen.append(Seen(rows[i], k, reading.pooled, log_odds(facts) if facts else [], [reading.verdict, verdict]))
         say(f"heads without fold {k}")
     weights, bias = material.heads(np.ones(len(rows), dtype=bool), config)
@@ -247,12 +242,11 @@ def build(
         "quick": settle(seen, table, config.risks, careful=False),
     }
     voiced = None
-    if scores:
+    if scores is not None:
         about["careful"] = settle(seen, table, config.careful_risks, careful=True)
-        heard = scores[encoder.VOICES][:, OUTPUTS:]
-        voiced = beliefs.train(written, heard, fold[: len(written)], config.held, about["corpus_sha256"])
+        voiced = beliefs.train(written, scores[:, OUTPUTS:], fold[: len(written)], config.held, about["corpus_sha256"])
         say("concerns and beliefs")
-    return Weights(about, {"keys": material.keys, "weights": weights}, encoders, held_out, voiced)
+    return Weights(about, {"keys": material.keys, "weights": weights}, careful, held_out, voiced)
 
 
 def _held_out(written: Sequence[dict[str, Any]], fold: Array, config: TrainingConfig) -> Array:
@@ -261,47 +255,43 @@ def _held_out(written: Sequence[dict[str, Any]], fold: Array, config: TrainingCo
     return np.flatnonzero(told & (fold[: len(written)] < config.held))
 
 
-def _digest(folder: Path, recipe: FinetuneConfig, config: TrainingConfig) -> Array:
+def _digest(folder: Path, config: TrainingConfig) -> Array:
     """What a fine-tuning is made from, as the bytes of a hash (32,): the corpus, the encoder's settings and the folds."""
-    told = [corpus_hash(folder), asdict(recipe), config.folds, config.held]
+    assert config.recipe is not None
+    told = [corpus_hash(folder), asdict(config.recipe), config.folds, config.held]
     return np.frombuffer(hashlib.sha256(json.dumps(told).encode()).digest(), dtype=np.uint8)
 
 
-def _earlier(folder: Path | None, name: str, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
+def _earlier(folder: Path | None, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
     """A finished fine-tuning in a folder of weights, if it was made from the same."""
-    files = [folder / f"{name}.safetensors", folder / TRAINING / f"{name}.safetensors"] if folder else []
+    files = [folder / "careful.safetensors", folder / TRAINING / "held_out.safetensors"] if folder else []
     if not files or not all(file.is_file() for file in files):
         return None
-    tuned, held_out = (encoder.load_arrays(file) for file in files)
-    return (tuned, held_out) if np.array_equal(held_out["made_from"], made_from) else None
+    careful, held_out = (encoder.load_arrays(file) for file in files)
+    return (careful, held_out) if np.array_equal(held_out["made_from"], made_from) else None
 
 
-def _finetuned(
-    rows: Sequence[dict[str, Any]],
-    fold: Array,
-    told: int,
-    recipe: FinetuneConfig,
-    config: TrainingConfig,
-    say: Say,
-    workers: int,
+def _careful(
+    rows: Sequence[dict[str, Any]], fold: Array, told: int, config: TrainingConfig, say: Say, workers: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The fine-tuned layers, and what the encoder says of the descriptions held out, of the first `told` rows (row, head output)."""
+    assert config.recipe is not None
     vocabulary = encoder.vocabulary_of(encoder.load_arrays(WEIGHTS / "base.safetensors"))
     ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
     scores = np.zeros((told, encoder.HEAD_OUTPUTS))
     with open_place(workers) as place:
-        whole = place.executor.submit(_tuned, rows, ids, recipe)
+        whole = place.executor.submit(_tuned, rows, ids, config.recipe)
         parts = {}
         for k in range(config.held):
             kept, held = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold[:told] == k)
             if len(held):
-                job = [rows[i] for i in kept], [ids[i] for i in kept], recipe, [ids[i] for i in held.tolist()]
+                job = [rows[i] for i in kept], [ids[i] for i in kept], config.recipe, [ids[i] for i in held.tolist()]
                 parts[k] = held, place.executor.submit(_tuned, *job)
         for k, (held, part) in parts.items():
             scores[held] = part.result()
-            say(f"fine-tuned without fold {k}")
+            say(f"encoder fine-tuned without fold {k}")
         tuned = whole.result()
-        say("fine-tuned on everything")
+        say("encoder fine-tuned on everything")
     return tuned, {"scores": scores[_held_out(rows[:told], fold, config)].astype(np.float16)}
 
 
@@ -322,14 +312,14 @@ def _tuned(
 
 
 def save(made: Weights, folder: Path = WEIGHTS) -> None:
-    """Write `model.json`, `quick.safetensors` and, if encoders were trained, their files and the beliefs'."""
+    """Write `model.json`, `quick.safetensors` and, if the encoder was trained, the files of the careful reader and of the beliefs."""
     from safetensors.numpy import save_file
 
     (folder / TRAINING).mkdir(parents=True, exist_ok=True)
-    held_out = {f"{TRAINING}/{name}": content for name, content in made.held_out.items()}
-    for name, content in {"quick": made.quick, **made.encoders, **held_out}.items():
-        file = folder / f"{name}.safetensors"
-        save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)
+    for name, content in (("quick", made.quick), ("careful", made.careful), (f"{TRAINING}/held_out", made.held_out)):
+        if content:
+            file = folder / f"{name}.safetensors"
+            save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)
     if made.beliefs is not None:
         beliefs.write(*made.beliefs, folder)
     (folder / "model.json").write_text(json.dumps(made.about, indent=1) + "\n", encoding="utf-8")

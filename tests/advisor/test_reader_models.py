@@ -273,12 +273,12 @@ def small_corpus(folder: Path, every: int) -> Path:
 def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same corpus gives the same bytes, in one process or in two or from an earlier fine-tuning, encoder and beliefs included."""
     small = small_corpus(tmp_path, 200)
-    config = TrainingConfig(recipe=FinetuneConfig(epochs=1), voices=FinetuneConfig(epochs=1, belief_weight=1.0))
+    config = TrainingConfig(recipe=FinetuneConfig(epochs=1))
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     save(build(small, config), first)
     save(build(small, config, workers=2), second)
     with monkeypatch.context() as patched:
-        patched.setattr("advisor.reader.train._finetuned", None)
+        patched.setattr("advisor.reader.train._careful", None)
         save(build(small, config, earlier=first), third)
         with pytest.raises(TypeError):  # other settings: the earlier one is of no use
             build(small, TrainingConfig(recipe=FinetuneConfig(epochs=2)), earlier=first)
@@ -289,9 +289,7 @@ def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "careful.safetensors",
         "model.json",
         "quick.safetensors",
-        "training/careful.safetensors",
-        "training/voices.safetensors",
-        "voices.safetensors",
+        "training/held_out.safetensors",
     ]
     for file in files:
         assert (first / file).read_bytes() == (second / file).read_bytes() == (third / file).read_bytes()
@@ -365,6 +363,7 @@ def test_both_readers_believe_in_probabilities() -> None:
     for careful in (False, True):
         for belief in believe(TEXTS[:5], careful):
             assert sum(belief.together) == pytest.approx(1.0)
+            assert (belief.encoded is not None) == careful
 
 
 def test_damaged_weights_are_reported(tmp_path: Path) -> None:

@@ -99,9 +99,9 @@ def belief_proposals(text: str, encoded: Sequence[float], heads: Heads | None = 
         cue, places = cued.get(fact, (None, ()))
         if fact in reading.denied:
             continue
-        if cue is not None and likely[label] >= heads.threshold(label, cued=True):
-            value = cue.value if likely[label] < heads.threshold(label, cued=False) else value
-        elif likely[label] >= heads.threshold(label, cued=False):
+        if cue is not None and likely[label] >= heads.thresholds["cue"]:
+            value = cue.value if likely[label] < heads.thresholds["head"] else value
+        elif likely[label] >= heads.thresholds["head"]:
             places = places or (_weightiest(reading, heads, label),)
         else:
             continue

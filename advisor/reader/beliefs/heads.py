@@ -43,7 +43,7 @@ class Heads:
     weights: NDArray[Any]
     bias: NDArray[Any]
     mix: dict[str, list[float]]  # of "heads", "encoder", "cue" and "bias" a weight for each label
-    thresholds: dict[str, dict[str, float]]  # of "concerns" and "pitfalls"; "head": without a cue, "cue": with one
+    thresholds: dict[str, float]  # "head": without a cue; "cue": with one
 
     def scores(self, words: set[str], others: set[str]) -> list[float]:
         """The log-odds of each label for the features of a text (see `word_features`, `other_features`)."""
@@ -59,10 +59,6 @@ class Heads:
             score += CONCEPT_SCALE * self.weights[seen].sum(axis=0)
         found: list[float] = score.tolist()
         return found
-
-    def threshold(self, label: str, cued: bool) -> float:
-        """The probability from which on a label is proposed."""
-        return self.thresholds["concerns" if label in CONCERNS else "pitfalls"]["cue" if cued else "head"]
 
     def probabilities(self, scores: Sequence[float], encoded: Sequence[float], cued: set[str]) -> dict[str, float]:
         """The probability of each label from the heads' scores, the encoder's, and the labels for which a cue holds."""
