@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from . import encoder
 from .beliefs.heads import LABELS
-from .beliefs.train import labelled
 from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, MATRICES, NORM_EPSILON, NORMS, WIDTH
 from .model import CLASSES, COLUMNS, NOT_MENTIONED, OUTPUTS, PLACES, VERDICTS
 from .recipe import FinetuneConfig
@@ -99,23 +98,22 @@ class Labels:
     facts: Tensor  # (row, fact)
     verdict: Tensor  # (row,)
     beliefs: Tensor  # (row, label)
-    weight: Tensor  # (row,): of its facts
+    weight: Tensor  # (row,)
     whole: Tensor  # (row,): 1 where the verdict of the whole text is known, which a clause has not
     labelled: Tensor  # (row,): 1 where concerns and beliefs were labelled
 
 
 def labels_of(rows: Sequence[dict[str, Any]], config: FinetuneConfig) -> Labels:
-    """Rows with `facts`, `kind` ("description", "clause" or "voice") and `leads_to`, the verdict that their facts lead to."""
-    kinds = [row["kind"] for row in rows]
-    facts = {"description": 1.0, "clause": config.clause_weight, "voice": 0.0}
+    """Rows with `facts`, `kind` and `leads_to`, the verdict that their facts lead to."""
+    clause = [row["kind"] == "clause" for row in rows]
     voiced = [[*row.get("concerns", ()), *row.get("pitfalls", ())] for row in rows]
     return Labels(
         torch.tensor([[v.index(row["facts"].get(f, NOT_MENTIONED)) for f, v in CLASSES.items()] for row in rows]),
         torch.tensor([VERDICTS.index(row["leads_to"]) for row in rows]),
         torch.tensor([[float(label in found) for label in LABELS] for found in voiced]),
-        torch.tensor([facts[kind] for kind in kinds]),
-        torch.tensor([float(kind == "description") for kind in kinds]),
-        torch.tensor([float(row["kind"] == "voice" or labelled(row)) for row in rows]),
+        torch.tensor([config.clause_weight if c else 1.0 for c in clause]),
+        torch.tensor([float(not c) for c in clause]),
+        torch.tensor([float("verdict" in row and not c) for row, c in zip(rows, clause, strict=True)]),
     )
 
 
@@ -129,7 +127,7 @@ def loss_of(scores: Tensor, labels: Labels, chosen: Tensor, config: FinetuneConf
     loss = torch.zeros(())
     for k, place in enumerate(PLACES):
         each = cross_entropy(scores[:, place.start : place.stop], labels.facts[chosen, k])
-        loss = loss + (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch may hold voices alone
+        loss = loss + (each * weight).sum() / weight.sum()
     each = cross_entropy(scores[:, half:OUTPUTS], labels.verdict[chosen])
     loss = loss + config.verdict_weight * (each * labels.whole[chosen]).mean()
     each = F.binary_cross_entropy_with_logits(

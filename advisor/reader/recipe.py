@@ -16,7 +16,7 @@ class FinetuneConfig:
     warm_up: float = 0.1  # share of the steps in which the step size grows; it falls to zero after
     clause_weight: float = 0.5  # weight of a clause row beside a description
     verdict_weight: float = 1.0  # of the loss over verdicts, beside 1 for each fact
-    belief_weight: float = 1.0  # of the loss over concerns and beliefs
+    belief_weight: float = 0.5  # of the loss over concerns and beliefs
     belief_positive: float = 5.0  # weight of a text that voices one: few do
     label_smoothing: float = 0.05
     dropout: float = 0.1

@@ -21,7 +21,6 @@ from ..executors import open_place
 from ..rulebook import load as load_rules
 from . import encoder
 from .beliefs import train as beliefs
-from .beliefs.heads import CONCERNS
 from .decide import UNDECIDED, Outcomes, combinations, place_of, with_assumptions
 from .features import clauses, words
 from .linear import fit, learn, matrix
@@ -90,18 +89,6 @@ def marked_clauses(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if fact in row["facts"] and len(marked) < len(row["text"]) / 2:  # longer ones carry the rest as well
                 by_words.setdefault(marked, {})[fact] = row["facts"][fact]
         found += [{"text": t, "facts": f, "kind": "clause", "origin": row["origin"]} for t, f in by_words.items()]
-    return found
-
-
-def marked_voices(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The words marked in descriptions as the carriers of a concern or a belief, as rows for the encoder that state no fact."""
-    found = []
-    for row in rows:
-        by_words: dict[str, dict[str, list[str]]] = {}
-        for label, marked in row.get("marks", {}).items():
-            kind = "concerns" if label in CONCERNS else "pitfalls"
-            by_words.setdefault(marked, {}).setdefault(kind, []).append(label)
-        found += [{"text": t, "facts": {}, "kind": "voice", "origin": row["origin"], **v} for t, v in by_words.items()]
     return found
 
 
@@ -202,23 +189,19 @@ def build(
     table = outcomes()
     written = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in read_corpus(folder)]
     marked = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in marked_clauses(written)]
-    voices = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in marked_voices(written)]
     rows = written + marked
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
-    fold = np.array([origins.index(row["origin"]) % config.folds for row in rows + voices])
+    fold = np.array([origins.index(row["origin"]) % config.folds for row in rows])
     careful: dict[str, Array] = {}
     held_out: dict[str, Array] = {}
     scores = None
     if config.recipe:
         made_from = _digest(folder, config)
-        careful, held_out = _earlier(earlier, made_from) or _careful(
-            rows + voices, fold, len(written), config, say, workers
-        )
+        careful, held_out = _earlier(earlier, made_from) or _careful(rows, fold, len(written), config, say, workers)
         held_out["made_from"] = made_from
         scores = np.zeros((len(written), encoder.HEAD_OUTPUTS))
         scores[_held_out(written, fold, config)] = held_out["scores"]
-    fold = fold[: len(rows)]
     seen: list[Seen] = []  # the descriptions held out, as readers of the others saw them
     for k in range(config.held):
         heads = material.reader(*material.heads(fold != k, config))
@@ -233,7 +216,6 @@ def build(
         "corpus_sha256": corpus_hash(folder),
         "clauses": sum(row["kind"] == "clause" for row in written),
         "marked_clauses": len(marked),
-        "marked_voices": len(voices),
         "descriptions": sum(row["kind"] == "description" for row in written),
         "held_out": len(seen),
         "classes": {fact: list(values) for fact, values in CLASSES.items()},

@@ -44,7 +44,7 @@ from advisor.reader.model import (
 )
 from advisor.reader.propose import believe, split
 from advisor.reader.recipe import FinetuneConfig
-from advisor.reader.train import TrainingConfig, build, marked_voices, outcomes, read_corpus, save
+from advisor.reader.train import TrainingConfig, build, outcomes, read_corpus, save
 from advisor.reader.wordpiece import encode
 from advisor.reader.wordpiece import words as pieces_of
 from advisor.rulebook import load as load_rules
@@ -298,7 +298,6 @@ def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 ROW = {"text": "", "facts": {}, "leads_to": VERDICTS[0]}
-VOICE = {**ROW, "kind": "voice", "concerns": ["capacity_limits"]}
 CLAUSE = {**ROW, "kind": "clause", "facts": {"training_tasks": "single"}}
 TOLD = {**ROW, "kind": "description", "verdict": VERDICTS[0]}
 
@@ -306,7 +305,6 @@ TOLD = {**ROW, "kind": "description", "verdict": VERDICTS[0]}
 @pytest.mark.parametrize(
     ("row", "counted"),
     [
-        (VOICE, {"beliefs"}),
         (CLAUSE, {"facts"}),
         ({**TOLD, "pitfalls": ["conflating"]}, {"facts", "verdict", "beliefs"}),
         ({**ROW, "kind": "description"}, {"facts", "verdict"}),  # its concerns were never labelled
@@ -322,40 +320,6 @@ def test_a_row_counts_only_where_it_has_a_label(row: dict[str, object], counted:
     half, pulled = len(COLUMNS), scores.grad[1].abs()
     parts = {"facts": pulled[:half], "verdict": pulled[half:OUTPUTS], "beliefs": pulled[OUTPUTS:]}
     assert {name for name, part in parts.items() if part.max() > 0} == counted
-
-
-def test_a_batch_of_marked_words_alone_has_a_loss() -> None:
-    """Batches hold texts of like length, so one may hold no fact at all."""
-    config = FinetuneConfig()
-    loss = finetune.loss_of(
-        torch.zeros(2, encoder.HEAD_OUTPUTS),
-        finetune.labels_of([VOICE, VOICE], config),
-        torch.tensor([0, 1]),
-        config,
-    )
-    assert 0 < float(loss) < float("inf")
-
-
-def test_marked_words_become_rows() -> None:
-    """One row for the same words, whatever they carry; none where nothing is marked."""
-    words = "the trunk is too small"
-    row = {
-        "text": f"{words}.",
-        "origin": "x",
-        "marks": {"capacity_limits": words, "conflating": words, "maml_by_default": "small"},
-    }
-    voices = marked_voices([row, {"text": "no", "origin": "x"}])
-    assert voices == [
-        {
-            "text": words,
-            "facts": {},
-            "kind": "voice",
-            "origin": "x",
-            "concerns": ["capacity_limits"],
-            "pitfalls": ["conflating"],
-        },
-        {"text": "small", "facts": {}, "kind": "voice", "origin": "x", "pitfalls": ["maml_by_default"]},
-    ]
 
 
 def test_both_readers_believe_in_probabilities() -> None:
