@@ -298,9 +298,8 @@ def save(made: Weights, folder: Path = WEIGHTS) -> None:
     from safetensors.numpy import save_file
 
     (folder / TRAINING).mkdir(parents=True, exist_ok=True)
-    (folder / TRAINING / "held_out.safetensors").unlink(
-        missing_ok=True
-    )  # last to be written: it vouches for the layers beside it
+    # Removed first and written last, since it vouches for the layers beside it.
+    (folder / TRAINING / "held_out.safetensors").unlink(missing_ok=True)
     for name, content in (("quick", made.quick), ("careful", made.careful), (f"{TRAINING}/held_out", made.held_out)):
         if content:
             file = folder / f"{name}.safetensors"
