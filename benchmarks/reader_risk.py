@@ -21,7 +21,8 @@ from advisor.reader.decide import mass, place_of
 from advisor.reader.evaluate import evaluate
 from advisor.reader.model import CORPUS
 from advisor.reader.propose import believe
-from advisor.reader.train import outcomes, read_corpus
+from advisor.reader.rows import read_corpus
+from advisor.reader.train import outcomes
 
 ROOT = Path(__file__).parent.parent
 ASIDE = CORPUS.parent / "aside"

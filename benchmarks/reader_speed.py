@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from advisor.reader import read_many
 from advisor.reader.model import CLASSES, CORPUS, NOT_MENTIONED
-from advisor.reader.train import read_corpus
+from advisor.reader.rows import read_corpus
 
 CASE = "reader-speed"
 UNIT = "texts per CPU second, quick reader"

@@ -1,7 +1,7 @@
 """Prose -> proposed facts, each with its words and a calibrated confidence.
 
 `read` abstains: it proposes only what the text supports at a measured risk. Two readers share their training texts: the
-careful one, for a single text, asks a small transformer as well and finds the words that carry each fact by leaving clauses out;
+careful one, for a single text, asks two small transformers as well and finds the words that carry each fact by leaving clauses out;
 the quick one, for batches, uses linear models alone, and for a single text needs nothing but the standard library. Both were
 trained by `python -m advisor.reader train`; their files lie in `weights/`.
 """

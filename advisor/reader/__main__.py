@@ -20,11 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     scoring.add_argument("--reader", choices=["careful", "quick", "llm"], default="careful")
     training = commands.add_parser(
         "train",
-        help="rebuild the shipped weights from the corpus; where corpus and settings are unchanged, the encoder's fine-tuning is taken over",
+        help="rebuild the shipped weights from the corpus; what was fine-tuned on the same rows with the same settings is taken over",
     )
     training.add_argument("--out", type=Path, default=None, help="folder for the weights (default: the shipped ones)")
     training.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    training.add_argument("--anew", action="store_true", help="fine-tune the encoder in any case (hours of CPU)")
+    training.add_argument("--anew", action="store_true", help="fine-tune the encoders in any case (hours of CPU)")
     options = parser.parse_args(argv)
     if options.command == "train" and options.workers < 1:
         training.error("--workers must be at least 1")

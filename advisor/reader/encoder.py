@@ -3,8 +3,9 @@
 The encoder is the lower part of MPNet (Song et al. 2020, "MPNet: Masked and Permuted Pre-training for Language
 Understanding"; the sentence encoder all-mpnet-base-v2, Apache License 2.0): 6 of its 12 layers, of width 768, stored as int8 with one
 scale for each row. `weights/base.safetensors` holds the word pieces as they were published, `weights/training/published.safetensors` the
-layers, from which the fine-tuning starts and which reading never opens, `weights/careful.safetensors` the layers that
-`finetune.py` made of them and the heads. Reading needs no torch.
+layers, from which the fine-tuning starts and which reading never opens. `finetune.py` made two encoders of them, layers and heads:
+`weights/voices.safetensors` was taught short texts that voice a concern or a belief as well, which `weights/careful.safetensors` was not, for
+they cost it some of its facts. Of facts the reader believes both alike. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
 NORMS = ("attended_norm", "narrow_norm")
 BATCH = 16  # texts run through the layers at once
 HEAD_OUTPUTS = OUTPUTS + len(LABELS)  # the facts' values, the verdicts, the concerns and beliefs
+NAMES = (
+    "careful",
+    "voices",
+)  # of the two encoders; the second was taught to hear concerns and beliefs in short texts, too
 
 
 def quantise(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -172,19 +177,43 @@ def load_arrays(path: Path) -> dict[str, Any]:
         raise ReaderWeightsError(f"the reader's weights {path} cannot be used ({error}); rebuild them") from error
 
 
-def load(folder: Path = WEIGHTS) -> Encoder:
-    """Read both files. Raises `ReaderWeightsError` when they cannot be used."""
-    base, tuned = load_arrays(folder / "base.safetensors"), load_arrays(folder / "careful.safetensors")
+def load(folder: Path = WEIGHTS) -> tuple[Encoder, ...]:
+    """Read both encoders. Raises `ReaderWeightsError` when their files cannot be used."""
+    base = load_arrays(folder / "base.safetensors")
+    return tuple(_load(base, folder / f"{name}.safetensors") for name in NAMES)
+
+
+def _load(base: dict[str, Any], file: Path) -> Encoder:
+    tuned = load_arrays(file)
     try:
         layers = tuple(layer_arrays(tuned, i) for i in range(LAYERS))
         if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
             raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
         return Encoder(vocabulary_of(base), base, layers, tuned["head"], tuned["head.bias"])
     except (KeyError, ValueError, AttributeError) as error:
-        raise ReaderWeightsError(f"the reader's weights in {folder} do not fit together ({error})") from error
+        raise ReaderWeightsError(f"the reader's weights {file} do not fit together ({error})") from error
 
 
 @lru_cache(maxsize=1)
-def shipped_encoder() -> Encoder:
-    """The encoder that travels with the package, loaded once."""
+def shipped_encoders() -> tuple[Encoder, ...]:
+    """The encoders that travel with the package, loaded once."""
     return load()
+
+
+def together(scores: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """What both encoders say, each (text, head output): the mean of facts and verdicts; of concerns and beliefs what the second says."""
+    out: NDArray[Any] = np.concatenate(
+        [np.mean([s[:, :OUTPUTS] for s in scores], axis=0), scores[1][:, OUTPUTS:]], axis=1
+    )
+    return out
+
+
+def read(texts: Sequence[str]) -> NDArray[Any]:
+    """What the shipped encoders say together of each text, before any softmax: (text, head output)."""
+    return together([encoder.scores(texts) for encoder in shipped_encoders()])
+
+
+def hear(texts: Sequence[str]) -> list[list[float]]:
+    """What the second encoder says of the concerns and beliefs in each text, as log-odds (text, label)."""
+    found: list[list[float]] = shipped_encoders()[1].scores(texts)[:, OUTPUTS:].tolist()
+    return found

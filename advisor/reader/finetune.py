@@ -20,6 +20,7 @@ from .beliefs.heads import LABELS
 from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, MATRICES, NORM_EPSILON, NORMS, WIDTH
 from .model import CLASSES, COLUMNS, NOT_MENTIONED, OUTPUTS, PLACES, VERDICTS
 from .recipe import FinetuneConfig
+from .rows import labelled
 
 
 class Layer(nn.Module):
@@ -98,22 +99,24 @@ class Labels:
     facts: Tensor  # (row, fact)
     verdict: Tensor  # (row,)
     beliefs: Tensor  # (row, label)
-    weight: Tensor  # (row,)
+    weight: Tensor  # (row,): of its facts
     whole: Tensor  # (row,): 1 where the verdict of the whole text is known, which a clause has not
     labelled: Tensor  # (row,): 1 where concerns and beliefs were labelled
 
 
 def labels_of(rows: Sequence[dict[str, Any]], config: FinetuneConfig) -> Labels:
-    """Rows with `facts`, `kind` and `leads_to`, the verdict that their facts lead to."""
-    clause = [row["kind"] == "clause" for row in rows]
+    """Rows with `facts`, `kind` ("description", "clause" or "voice") and `leads_to`, the verdict that their facts lead to; a clause may be
+    `silent`, which is known to voice nothing."""
+    kinds = [row["kind"] for row in rows]
+    facts = {"description": 1.0, "clause": config.clause_weight, "voice": 0.0}
     voiced = [[*row.get("concerns", ()), *row.get("pitfalls", ())] for row in rows]
     return Labels(
         torch.tensor([[v.index(row["facts"].get(f, NOT_MENTIONED)) for f, v in CLASSES.items()] for row in rows]),
         torch.tensor([VERDICTS.index(row["leads_to"]) for row in rows]),
         torch.tensor([[float(label in found) for label in LABELS] for found in voiced]),
-        torch.tensor([config.clause_weight if c else 1.0 for c in clause]),
-        torch.tensor([float(not c) for c in clause]),
-        torch.tensor([float("verdict" in row and not c) for row, c in zip(rows, clause, strict=True)]),
+        torch.tensor([facts[kind] for kind in kinds]),
+        torch.tensor([float(kind == "description") for kind in kinds]),
+        torch.tensor([float(row["kind"] == "voice" or labelled(row) or row.get("silent", False)) for row in rows]),
     )
 
 
@@ -127,7 +130,7 @@ def loss_of(scores: Tensor, labels: Labels, chosen: Tensor, config: FinetuneConf
     loss = torch.zeros(())
     for k, place in enumerate(PLACES):
         each = cross_entropy(scores[:, place.start : place.stop], labels.facts[chosen, k])
-        loss = loss + (each * weight).sum() / weight.sum()
+        loss = loss + (each * weight).sum() / weight.sum().clamp(min=1e-6)  # a batch may hold voices alone
     each = cross_entropy(scores[:, half:OUTPUTS], labels.verdict[chosen])
     loss = loss + config.verdict_weight * (each * labels.whole[chosen]).mean()
     each = F.binary_cross_entropy_with_logits(
@@ -177,16 +180,18 @@ def finetune(
 
 
 def predict(tuned: Tuned, ids: Sequence[Sequence[int]]) -> NDArray[Any]:
-    """Scores (text, head output)."""
-    found = []
+    """Scores (text, head output); texts of like length are run together."""
+    found = np.zeros((len(ids), HEAD_OUTPUTS), dtype=np.float32)
+    by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         for start in range(0, len(ids), encoder.BATCH):
-            found.append(tuned(ids[start : start + encoder.BATCH]).float().numpy())
-    return np.concatenate(found)
+            chosen = by_length[start : start + encoder.BATCH]
+            found[chosen] = tuned([ids[i] for i in chosen]).float().numpy()
+    return found
 
 
 def arrays_of(tuned: Tuned) -> dict[str, NDArray[Any]]:
-    """What `weights/careful.safetensors` holds: the layers as int8 with scales, and the heads as float32."""
+    """What `weights/careful.safetensors` and `weights/voices.safetensors` hold: the layers as int8 with scales, and the heads as float32."""
     out: dict[str, NDArray[Any]] = {}
     for i, layer in enumerate(tuned.layers):
         state = {name: value.detach().numpy() for name, value in layer.state_dict().items()}

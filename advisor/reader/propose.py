@@ -31,11 +31,11 @@ class Belief:
 
     reading: Reading
     together: list[float]  # (combination,): the deciding facts together
-    encoded: list[float] | None  # what the encoder's heads say (head output,), where it was asked
+    encoded: list[float] | None  # what the encoders' heads say (head output,), where they were asked
 
 
 def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
-    """Run the models: the linear ones, and for the careful reader the encoder beside them, stacked for each fact."""
+    """Run the models: the linear ones, and for the careful reader the encoders beside them, stacked for each fact."""
     model = shipped_model()
     if len(texts) >= MANY:
         from .many import read_many
@@ -47,9 +47,9 @@ def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
     stack = model.stack("careful" if careful else "quick")
     encoded: Sequence[list[float] | None] = [None] * len(texts)
     if careful:
-        from .encoder import shipped_encoder
+        from .encoder import read
 
-        encoded = shipped_encoder().scores(texts).tolist()
+        encoded = read(texts).tolist()
     found = []
     for reading, scores in zip(readings, encoded, strict=True):
         pooled, heads = reading.pooled, [reading.verdict]
@@ -64,7 +64,7 @@ def believe(texts: Sequence[str], careful: bool) -> list[Belief]:
 
 
 def split(scores: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The encoder's scores -> probabilities of the facts' values (column,) and of the verdicts (verdict,)."""
+    """The encoders' scores -> probabilities of the facts' values (column,) and of the verdicts (verdict,)."""
     half = len(COLUMNS)
     return softmax_by_fact(scores[:half]), softmax(scores[half:OUTPUTS])
 
@@ -108,9 +108,12 @@ def _proposals(
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
     if careful:  # told in other words, and what the writer takes for granted
         from .beliefs import belief_proposals
+        from .beliefs.heads import Heads
+        from .encoder import hear
 
         assert belief.encoded is not None
-        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:])}
+        heads = Heads(**shipped_model().about["beliefs"])
+        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:], hear, heads)}
     return (*facts, *refining.values())
 
 

@@ -1,4 +1,4 @@
-"""The settings of the encoder's fine-tuning, apart from it so that they can be read without torch."""
+"""The settings of an encoder's fine-tuning, apart from it so that they can be read without torch."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Seen:
     row: dict[str, Any]
     fold: int
     pooled: list[float]  # log-odds of the linear heads
-    encoded: list[float]  # log-odds of the encoder, empty without it
+    encoded: list[float]  # log-odds of the encoders, empty without them
     direct: list[list[float]]  # probabilities of the verdicts: whole-text head, encoder
 
 

@@ -1,6 +1,6 @@
 """Corpus -> weights, deterministic. Only this, `linear`, `settle` and `finetune` need SciPy, scikit-learn or torch.
 
-Everything that is calibrated or chosen is so on texts of origins (one author each) that the heads, the encoder and the
+Everything that is calibrated or chosen is so on texts of origins (one author each) that the heads, the encoders and the
 stack did not see: stacks, temperatures, the correction of the verdict's probability, and thresholds by risk.
 """
 
@@ -20,25 +20,25 @@ from .. import engine
 from ..executors import open_place
 from ..rulebook import load as load_rules
 from . import encoder
-from .beliefs import train as beliefs
+from .beliefs import sentences_of
+from .beliefs import settle as beliefs
 from .decide import UNDECIDED, Outcomes, combinations, place_of, with_assumptions
 from .features import clauses, words
 from .linear import fit, learn, matrix
 from .model import (
     CLASSES,
     CORPUS,
-    FACTS,
     NOT_MENTIONED,
     OUTPUTS,
     VERDICTS,
     WEIGHTS,
     Heads,
-    corpus_files,
     corpus_hash,
     log_odds,
 )
 from .propose import split
 from .recipe import FinetuneConfig
+from .rows import Row, marked_clauses, marked_voices, read_corpus, with_silence
 from .settle import Risks, Seen, settle
 from .wordpiece import encode
 
@@ -59,37 +59,11 @@ class TrainingConfig:
     steps: int = 60  # of L-BFGS
     risks: Risks = field(default_factory=Risks)  # of the quick reader
     # Strangers' texts are harder than those held out, and the careful reader can afford to ask for more certainty.
-    careful_risks: Risks = field(default_factory=lambda: Risks(accepted=0.03, framing=0.05))
+    careful_risks: Risks = field(default_factory=lambda: Risks(accepted=0.025, framing=0.04))
     folds: int = 3  # origins are dealt out to so many folds in name order
     held: int = 2  # so many of the folds are held out in turn; each one costs a fine-tuning
-    recipe: FinetuneConfig | None = field(default_factory=FinetuneConfig)  # None: without the encoder
-
-
-def read_corpus(folder: Path) -> list[dict[str, Any]]:
-    """All rows of the corpus files in name order, `origin` added. Raises ValueError for an unknown fact, value or kind."""
-    rows = []
-    for path in corpus_files(folder):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            row = json.loads(line)
-            for fact, value in row["facts"].items():
-                if value not in FACTS.get(fact, ()):
-                    raise ValueError(f"{path.name}, line {number}: {fact} = {value} is not in the vocabulary")
-            if row["kind"] not in ("clause", "description"):
-                raise ValueError(f"{path.name}, line {number}: kind {row['kind']} is neither clause nor description")
-            rows.append({**row, "origin": path.parent.name})
-    return rows
-
-
-def marked_clauses(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The words marked in descriptions as the carriers of a fact, as clause rows; the same words may carry several."""
-    found = []
-    for row in rows:
-        by_words: dict[str, dict[str, str]] = {}
-        for fact, marked in row.get("spans", {}).items():
-            if fact in row["facts"] and len(marked) < len(row["text"]) / 2:  # longer ones carry the rest as well
-                by_words.setdefault(marked, {})[fact] = row["facts"][fact]
-        found += [{"text": t, "facts": f, "kind": "clause", "origin": row["origin"]} for t, f in by_words.items()]
-    return found
+    # Of the encoders in the order of `encoder.NAMES`; None: without them.
+    recipes: tuple[FinetuneConfig, FinetuneConfig] | None = (FinetuneConfig(), FinetuneConfig(belief_weight=1.0))
 
 
 def outcomes() -> Outcomes:
@@ -147,7 +121,7 @@ class Material:
         return Heads(memoryview(self.keys.tobytes()).cast("I"), memoryview(weights.tobytes()), bias.tolist())
 
 
-def encoded(rows: Sequence[dict[str, Any]], config: TrainingConfig) -> Material:
+def encoded(rows: Sequence[Row], config: TrainingConfig) -> Material:
     """The material of rows that know where their facts lead."""
     pieces = [cut(row) for row in rows]
     vocabulary = learn(pieces, config.least)
@@ -164,13 +138,12 @@ def encoded(rows: Sequence[dict[str, Any]], config: TrainingConfig) -> Material:
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of every file; without the encoder the careful reader's part is empty."""
+    """The content of every file; without encoders the careful reader's part is empty."""
 
     about: dict[str, Any]  # model.json
     quick: dict[str, Array]  # quick.safetensors
-    careful: dict[str, Array]  # careful.safetensors
-    held_out: dict[str, Array]  # training/held_out.safetensors: what the encoder says of the descriptions held out
-    beliefs: tuple[dict[str, Any], dict[str, Any]] | None  # beliefs.json, beliefs.npz
+    encoders: dict[str, dict[str, Array]]  # by the name of the file
+    held_out: dict[str, dict[str, Array]]  # training/NAME.safetensors: what each says of the descriptions held out
 
 
 def build(
@@ -182,26 +155,38 @@ def build(
 ) -> Weights:
     """Train everything from a corpus folder.
 
-    The encoder's fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
+    The encoders' fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
     same corpus with the same settings, which changes no byte, nor do the `workers` processes that share it otherwise.
     """
     config = config or TrainingConfig()
     table = outcomes()
-    written = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in read_corpus(folder)]
-    marked = [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in marked_clauses(written)]
-    rows = written + marked
+    corpus = read_corpus(folder)
+    written = [row for row in corpus if row["kind"] != "voice"]
+    marked = marked_clauses(written)
+    rows = _knowing(written + marked, table)
+    heard = _knowing(
+        [*with_silence(written), *marked_voices(written), *(r for r in corpus if r["kind"] == "voice")], table
+    )
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
-    fold = np.array([origins.index(row["origin"]) % config.folds for row in rows])
-    careful: dict[str, Array] = {}
-    held_out: dict[str, Array] = {}
+    # A row written as a voice is in no fold: it is not judged, and teaches every encoder.
+    fold = np.array([origins.index(row["origin"]) % config.folds if row["origin"] in origins else -1 for row in heard])
+    encoders: dict[str, dict[str, Array]] = {}
+    held_out: dict[str, dict[str, Array]] = {}
+    for name, recipe, chosen in zip(encoder.NAMES, config.recipes or (), (rows, heard), strict=False):
+        made_from = _digest(chosen, fold, recipe, config)
+        done = _earlier(earlier, name, made_from)
+        if done is None:
+            say(f"{name}: fine-tuning an encoder")
+            done = _finetuned(chosen, fold[: len(chosen)], len(written), recipe, config, say, workers)
+        encoders[name], held_out[name] = done
+        held_out[name]["made_from"] = made_from
+    fold = fold[: len(rows)]
     scores = None
-    if config.recipe:
-        made_from = _digest(folder, config)
-        careful, held_out = _earlier(earlier, made_from) or _careful(rows, fold, len(written), config, say, workers)
-        held_out["made_from"] = made_from
+    if encoders:
         scores = np.zeros((len(written), encoder.HEAD_OUTPUTS))
-        scores[_held_out(written, fold, config)] = held_out["scores"]
+        said = [held_out[name]["scores"].astype(np.float32) for name in encoder.NAMES]
+        scores[_held_out(written, fold, config)] = encoder.together(said)
     seen: list[Seen] = []  # the descriptions held out, as readers of the others saw them
     for k in range(config.held):
         heads = material.reader(*material.heads(fold != k, config))
@@ -216,6 +201,7 @@ def build(
         "corpus_sha256": corpus_hash(folder),
         "clauses": sum(row["kind"] == "clause" for row in written),
         "marked_clauses": len(marked),
+        "voices": len(heard) - len(rows),
         "descriptions": sum(row["kind"] == "description" for row in written),
         "held_out": len(seen),
         "classes": {fact: list(values) for fact, values in CLASSES.items()},
@@ -223,62 +209,81 @@ def build(
         "bias": bias.tolist(),
         "quick": settle(seen, table, config.risks, careful=False),
     }
-    voiced = None
     if scores is not None:
         about["careful"] = settle(seen, table, config.careful_risks, careful=True)
-        voiced = beliefs.train(written, scores[:, OUTPUTS:], fold[: len(written)], config.held, about["corpus_sha256"])
-        say("concerns and beliefs")
-    return Weights(about, {"keys": material.keys, "weights": weights}, careful, held_out, voiced)
+        voices, judged = held_out[encoder.NAMES[1]], _held_out(written, fold, config)
+        about["beliefs"] = beliefs.settle(
+            [written[i] for i in judged.tolist()], scores[judged, OUTPUTS:], voices["sentences"].astype(np.float32)
+        )
+    return Weights(about, {"keys": material.keys, "weights": weights}, encoders, held_out)
 
 
-def _held_out(written: Sequence[dict[str, Any]], fold: Array, config: TrainingConfig) -> Array:
+def _held_out(written: Sequence[Row], fold: Array, config: TrainingConfig) -> Array:
     """The rows of the corpus on which everything is settled: the descriptions of the folds that are held out in turn."""
     told = np.array([row["kind"] == "description" for row in written])
     return np.flatnonzero(told & (fold[: len(written)] < config.held))
 
 
-def _digest(folder: Path, config: TrainingConfig) -> Array:
-    """What a fine-tuning is made from, as the bytes of a hash (32,): the corpus, the encoder's settings and the folds."""
-    assert config.recipe is not None
-    told = [corpus_hash(folder), asdict(config.recipe), config.folds, config.held]
+def _knowing(rows: Sequence[Row], table: Outcomes) -> list[Row]:
+    """The rows, knowing where their facts lead."""
+    return [{**row, "leads_to": table.verdicts[place_of(row["facts"])]} for row in rows]
+
+
+def _digest(rows: Sequence[Row], fold: Array, recipe: FinetuneConfig, config: TrainingConfig) -> Array:
+    """What a fine-tuning is made from, as the bytes of a hash (32,): its rows, the encoder's settings and the folds."""
+    used = [{key: value for key, value in row.items() if key not in ("spans", "marks")} for row in rows]
+    told = [used, asdict(recipe), fold[: len(rows)].tolist(), config.held]
     return np.frombuffer(hashlib.sha256(json.dumps(told).encode()).digest(), dtype=np.uint8)
 
 
-def _earlier(folder: Path | None, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
+def _earlier(folder: Path | None, name: str, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
     """A finished fine-tuning in a folder of weights, if it was made from the same."""
-    files = [folder / "careful.safetensors", folder / TRAINING / "held_out.safetensors"] if folder else []
+    files = [folder / f"{name}.safetensors", folder / TRAINING / f"{name}.safetensors"] if folder else []
     if not files or not all(file.is_file() for file in files):
         return None
-    careful, held_out = (encoder.load_arrays(file) for file in files)
-    return (careful, held_out) if np.array_equal(held_out["made_from"], made_from) else None
+    tuned, held_out = (encoder.load_arrays(file) for file in files)
+    return (tuned, held_out) if np.array_equal(held_out["made_from"], made_from) else None
 
 
-def _careful(
-    rows: Sequence[dict[str, Any]], fold: Array, told: int, config: TrainingConfig, say: Say, workers: int
+def _finetuned(
+    rows: Sequence[Row],
+    fold: Array,
+    told: int,
+    recipe: FinetuneConfig,
+    config: TrainingConfig,
+    say: Say,
+    workers: int,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The fine-tuned layers, and what the encoder says of the descriptions held out, of the first `told` rows (row, head output)."""
-    assert config.recipe is not None
+    """The fine-tuned layers, and what the encoder says of the descriptions held out among the first `told` rows: `scores` of each as a whole
+    (description, head output), and `sentences`, the most that it says of concerns and beliefs in one of its sentences (description, label).
+    """
     vocabulary = encoder.vocabulary_of(encoder.load_arrays(WEIGHTS / "base.safetensors"))
     ids = [encode(row["text"], vocabulary, encoder.LONGEST_TEXT) for row in rows]
-    scores = np.zeros((told, encoder.HEAD_OUTPUTS))
+    judged = _held_out(rows[:told], fold, config)
+    scores = np.zeros((len(judged), encoder.HEAD_OUTPUTS), dtype=np.float16)
+    sentences = np.zeros((len(judged), encoder.HEAD_OUTPUTS - OUTPUTS), dtype=np.float16)
     with open_place(workers) as place:
-        whole = place.executor.submit(_tuned, rows, ids, config.recipe)
+        whole = place.executor.submit(_tuned, rows, ids, recipe)
         parts = {}
         for k in range(config.held):
-            kept, held = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold[:told] == k)
-            if len(held):
-                job = [rows[i] for i in kept], [ids[i] for i in kept], config.recipe, [ids[i] for i in held.tolist()]
-                parts[k] = held, place.executor.submit(_tuned, *job)
-        for k, (held, part) in parts.items():
-            scores[held] = part.result()
-            say(f"encoder fine-tuned without fold {k}")
+            kept, held = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold[judged] == k).tolist()
+            if held:
+                texts = [rows[judged[j]]["text"] for j in held]
+                pieces = [[text, *sentences_of(text)] for text in texts]
+                asked = [encode(piece, vocabulary, encoder.LONGEST_TEXT) for each in pieces for piece in each]
+                job = [rows[i] for i in kept], [ids[i] for i in kept], recipe, asked
+                parts[k] = held, [len(each) for each in pieces], place.executor.submit(_tuned, *job)
+        for k, (held, sizes, part) in parts.items():
+            for j, said in zip(held, np.split(part.result(), np.cumsum(sizes)[:-1]), strict=True):
+                scores[j], sentences[j] = said[0], said[1:, OUTPUTS:].max(axis=0)
+            say(f"fine-tuned without fold {k}")
         tuned = whole.result()
-        say("encoder fine-tuned on everything")
-    return tuned, {"scores": scores[_held_out(rows[:told], fold, config)].astype(np.float16)}
+        say("fine-tuned on everything")
+    return tuned, {"scores": scores, "sentences": sentences}
 
 
 def _tuned(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     ids: Sequence[Sequence[int]],
     recipe: FinetuneConfig,
     asked: Sequence[Sequence[int]] | None = None,
@@ -294,16 +299,15 @@ def _tuned(
 
 
 def save(made: Weights, folder: Path = WEIGHTS) -> None:
-    """Write `model.json`, `quick.safetensors` and, if the encoder was trained, the files of the careful reader and of the beliefs."""
+    """Write `model.json`, `quick.safetensors` and, if encoders were trained, their files."""
     from safetensors.numpy import save_file
 
     (folder / TRAINING).mkdir(parents=True, exist_ok=True)
-    # Removed first and written last, since it vouches for the layers beside it.
-    (folder / TRAINING / "held_out.safetensors").unlink(missing_ok=True)
-    for name, content in (("quick", made.quick), ("careful", made.careful), (f"{TRAINING}/held_out", made.held_out)):
-        if content:
-            file = folder / f"{name}.safetensors"
-            save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)
-    if made.beliefs is not None:
-        beliefs.write(*made.beliefs, folder)
+    # Removed first and written last, since they vouch for the layers beside them.
+    for name in made.held_out:
+        (folder / TRAINING / f"{name}.safetensors").unlink(missing_ok=True)
+    held_out = {f"{TRAINING}/{name}": content for name, content in made.held_out.items()}
+    for name, content in {"quick": made.quick, **made.encoders, **held_out}.items():
+        file = folder / f"{name}.safetensors"
+        save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)
     (folder / "model.json").write_text(json.dumps(made.about, indent=1) + "\n", encoding="utf-8")

@@ -1,25 +1,36 @@
 """Concerns and beliefs read from prose: found in untypical words, not found where they are denied or absent, with exact evidence."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from advisor.reader import Proposal
 from advisor.reader.beliefs import LEXICON, belief_proposals, take_apart
 from advisor.reader.beliefs.cues import CUES
-from advisor.reader.beliefs.heads import FOLDER, LABELS, TABLE, Heads, load, shipped_heads
+from advisor.reader.beliefs.heads import LABELS, Heads
 from advisor.reader.beliefs.match import Lexicon, sentences
 from advisor.reader.beliefs.numbers import read_aloud
-from advisor.reader.beliefs.train import train, write
-from advisor.reader.model import CORPUS, corpus_hash
+from advisor.reader.beliefs.settle import settle
+from advisor.reader.encoder import hear
+from advisor.reader.model import CORPUS, shipped_model
 from advisor.reader.propose import propose
-from advisor.reader.train import read_corpus
+from advisor.reader.rows import labelled, read_corpus
 
 CONCERNS = {"task_imbalance", "gradient_interference", "capacity_limits", "catastrophic_interference"}
 
 
 SILENT = [-3.0] * len(LABELS)  # an encoder that hears nothing in particular
+
+
+def shipped() -> Heads:
+    """The shipped weights and thresholds."""
+    return Heads(**shipped_model().about["beliefs"])
+
+
+def heard(text: str, everywhere: float) -> tuple[Proposal, ...]:
+    """The proposals where the encoder says the same of every label and every sentence."""
+    return belief_proposals(
+        text, [everywhere] * len(LABELS), lambda texts: [[everywhere] * len(LABELS)] * len(texts), shipped()
+    )
 
 
 def said(text: str) -> dict[str, str]:
@@ -83,7 +94,7 @@ def test_a_plain_belief_is_found(text: str, fact: str, value: str) -> None:
 def test_the_words_are_exact_and_on_the_spot() -> None:
     """Evidence quotes the text at its offsets, and lies in the sentence that says it."""
     text = "Nine ferries share one policy.\nThe gradients of two of them fight. It rains."
-    (proposal,) = [p for p in belief_proposals(text, [2.0] * len(LABELS)) if p.fact == "gradient_interference"]
+    (proposal,) = [p for p in heard(text, 2.0) if p.fact == "gradient_interference"]
     (span,) = proposal.evidence
     assert text[span.start : span.end] == span.text and "gradients of two of them fight" in span.text
     assert "ferries" not in span.text and "rains" not in span.text and proposal.source == "text"
@@ -92,7 +103,7 @@ def test_the_words_are_exact_and_on_the_spot() -> None:
 def test_every_proposal_has_words_inside_the_text() -> None:
     """On every labelled description each proposal quotes at least one piece of it."""
     for row in [row for row in read_corpus(CORPUS) if "verdict" in row][::20]:
-        for proposal in belief_proposals(row["text"], [1.0] * len(LABELS)):
+        for proposal in heard(row["text"], 1.0):
             assert proposal.evidence
             for span in proposal.evidence:
                 assert row["text"][span.start : span.end] == span.text != ""
@@ -152,56 +163,45 @@ def test_cues_and_lexicon_belong_together() -> None:
     assert known == {concept for cue in CUES for concept in (*cue.needs, *cue.beside, *cue.unless)}
 
 
-def test_training_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    """Two trainings on the same rows write the same files, and what they write can be read back."""
-    rows = read_corpus(CORPUS)[::12]
+def test_what_is_settled_asks_for_certainty() -> None:
+    """Where the encoder is right, both what it says of the text and of a sentence count, and a cue asks for no more than silence does."""
+    rows = [row for row in read_corpus(CORPUS) if labelled(row)][::12]
+    labels = np.array(
+        [[name in (*row.get("concerns", ()), *row.get("pitfalls", ())) for name in LABELS] for row in rows]
+    )
     generator = np.random.default_rng(0)
-    encoded, fold = generator.normal(size=(len(rows), len(LABELS))), np.arange(len(rows)) % 3
-    written = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        write(*train(rows, encoded, fold, 2, "hash"), tmp_path / name)
-        written.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
-    assert written[0] == written[1] and len(written[0]) == 2
-    assert json.loads(written[0][0])["trained_on"]["corpus_sha256"] == "hash"
-    assert load(tmp_path / "a").weights.shape[1] == len(LABELS)
+    text, sentence = (4.0 * labels - 3.0 + generator.normal(size=labels.shape) for _ in range(2))
+    heads = Heads(**settle(rows, text, sentence))
+    assert heads.text > 0 and heads.sentence > 0 and heads.cued <= heads.alone
+    assert max(heads.probabilities([-3.0] * 9, [[-3.0] * 9]).values()) < heads.cued
+    assert min(heads.probabilities([3.0] * 9, [[3.0] * 9]).values()) > heads.alone
 
 
-def test_the_shipped_heads_belong_to_the_shipped_corpus() -> None:
-    """Each feature has its weights, the corpus they were trained on lies beside them, and unknown words propose nothing."""
-    heads = shipped_heads()
-    assert heads.weights.shape == (len(heads.columns), len(LABELS)) and np.isfinite(heads.weights).all()
-    assert json.loads((FOLDER / TABLE).read_text(encoding="utf-8"))["trained_on"]["corpus_sha256"] == corpus_hash(
-        CORPUS
-    )
-    likely = heads.probabilities(heads.scores({"qwertz"}, set()), SILENT, set())
-    assert set(likely) == set(LABELS) and max(likely.values()) < heads.thresholds["head"]
+def test_an_encoder_that_hears_nothing_proposes_nothing() -> None:
+    """The shipped weights and thresholds lift no label by themselves, nor do unknown words lift one."""
+    heads = shipped()
+    assert max(heads.probabilities(SILENT, [SILENT]).values()) < heads.cued
+    assert max(heads.probabilities(hear(["qwertz"])[0], hear(["qwertz"])).values()) < heads.cued
 
 
-def test_a_head_alone_points_at_its_sentence() -> None:
-    """Where no cue says which words it was, the evidence is the sentence that weighs most."""
-    mix = {"heads": [1.0] * 9, "encoder": [0.0] * 9, "cue": [0.0] * 9, "bias": [0.0] * 9}
-    heads = Heads(
-        {"zebra": 0}, np.full((1, 9), 9.0, np.float32), np.full(9, -1.0, np.float32), mix, {"head": 0.5, "cue": 0.5}
-    )
+def test_without_a_cue_the_loudest_sentence_is_the_evidence() -> None:
+    """Where no cue says which words it was, it is the sentence of which the encoder says most."""
+    heads = Heads(text=0.0, sentence=1.0, bias=[0.0] * 9, alone=0.5, cued=0.5)
     text = "Nothing here. A zebra walks. The end."
-    found = belief_proposals(text, SILENT, heads)
+    found = belief_proposals(text, SILENT, lambda texts: [[3.0 if "zebra" in t else -3.0] * 9 for t in texts], heads)
     assert len(found) == 9 and {p.evidence[0].text for p in found} == {"A zebra walks"}
 
 
-def test_heads_encoder_and_cues_are_weighed_together() -> None:
-    """Each of the three can lift a label over its threshold, and the bias can hold it down."""
-    mix = {"heads": [1.0] * 9, "encoder": [2.0] * 9, "cue": [4.0] * 9, "bias": [-3.0] * 9}
-    heads = Heads({}, np.zeros((0, 9), np.float32), np.zeros(9, np.float32), mix, {})
-    label = LABELS[0]
-    base = heads.probabilities([0.0] * 9, [0.0] * 9, set())[label]
-    assert base < 0.05
-    assert heads.probabilities([4.0] * 9, [0.0] * 9, set())[label] > 0.5
-    assert heads.probabilities([0.0] * 9, [2.0] * 9, set())[label] > 0.5
-    assert heads.probabilities([0.0] * 9, [0.0] * 9, {label})[label] > 0.5
+def test_text_and_sentences_are_weighed_together() -> None:
+    """Either can lift a label over its threshold, the loudest sentence counts, and the bias can hold it down."""
+    heads = Heads(text=1.0, sentence=2.0, bias=[-3.0] * 9, alone=0.5, cued=0.5)
+    none, some, much = [0.0] * 9, [2.0] * 9, [4.0] * 9
+    assert heads.probabilities(none, [none])[LABELS[0]] < 0.05
+    assert heads.probabilities(much, [none])[LABELS[0]] > 0.5
+    assert heads.probabilities(none, [none, some])[LABELS[0]] > 0.5
 
 
 def test_a_long_text_and_strange_letters_are_read() -> None:
     """Length, control characters and other scripts raise nothing."""
     assert take_apart("\x00\u202e \U0001f600 日本語。" + "a b? " * 20_000).sentences
-    assert belief_proposals("\n\n...!?", SILENT) == ()
+    assert heard("\n\n...!?", -3.0) == ()

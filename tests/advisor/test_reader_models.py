@@ -13,7 +13,6 @@ from sklearn.linear_model import LogisticRegression
 
 from advisor.engine import possible_verdicts
 from advisor.reader import encoder, finetune, linear
-from advisor.reader.beliefs.heads import load as load_beliefs
 from advisor.reader.decide import (
     Outcomes,
     Thresholds,
@@ -44,7 +43,8 @@ from advisor.reader.model import (
 )
 from advisor.reader.propose import believe, split
 from advisor.reader.recipe import FinetuneConfig
-from advisor.reader.train import TrainingConfig, build, outcomes, read_corpus, save
+from advisor.reader.rows import marked_clauses, marked_voices, read_corpus, with_silence
+from advisor.reader.train import TrainingConfig, build, outcomes, save
 from advisor.reader.wordpiece import encode
 from advisor.reader.wordpiece import words as pieces_of
 from advisor.rulebook import load as load_rules
@@ -190,12 +190,18 @@ def test_quantised_rows_are_near() -> None:
 
 def test_encoder_reads_a_text_alike_alone_and_in_a_batch() -> None:
     """Padding changes nothing, and the heads' scores become probabilities."""
-    model = encoder.shipped_encoder()
-    together = model.scores(TEXTS[:9])
-    np.testing.assert_allclose(together[3], model.scores([TEXTS[3]])[0], atol=1e-3)
+    together = encoder.read(TEXTS[:9])
+    np.testing.assert_allclose(together[3], encoder.read([TEXTS[3]])[0], atol=1e-3)
     facts, verdict = split(together[3].tolist())
     assert [round(sum(facts[place.start : place.stop]), 6) for place in PLACES] == [1.0] * 4
     assert round(sum(verdict), 6) == 1.0
+
+
+def test_two_encoders_speak_as_one() -> None:
+    """Facts and verdicts are the mean of both; concerns and beliefs are the second's."""
+    first, second = np.zeros((1, encoder.HEAD_OUTPUTS)), np.full((1, encoder.HEAD_OUTPUTS), 2.0)
+    assert set(encoder.together([first, second])[0, :OUTPUTS]) == {1.0}
+    assert set(encoder.together([first, second])[0, OUTPUTS:]) == {2.0}
 
 
 def test_outcomes_are_those_of_the_rules() -> None:
@@ -273,31 +279,32 @@ def small_corpus(folder: Path, every: int) -> Path:
 def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same corpus gives the same bytes, in one process or in two or from an earlier fine-tuning, encoder and beliefs included."""
     small = small_corpus(tmp_path, 200)
-    config = TrainingConfig(recipe=FinetuneConfig(epochs=1))
+    config = TrainingConfig(recipes=(FinetuneConfig(epochs=1), FinetuneConfig(epochs=1, belief_weight=1.0)))
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     save(build(small, config), first)
     save(build(small, config, workers=2), second)
     with monkeypatch.context() as patched:
-        patched.setattr("advisor.reader.train._careful", None)
+        patched.setattr("advisor.reader.train._finetuned", None)
         save(build(small, config, earlier=first), third)
         with pytest.raises(TypeError):  # other settings: the earlier one is of no use
-            build(small, TrainingConfig(recipe=FinetuneConfig(epochs=2)), earlier=first)
+            build(small, TrainingConfig(recipes=(FinetuneConfig(epochs=2), FinetuneConfig())), earlier=first)
     files = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert files == [
-        "beliefs.json",
-        "beliefs.npz",
         "careful.safetensors",
         "model.json",
         "quick.safetensors",
-        "training/held_out.safetensors",
+        "training/careful.safetensors",
+        "training/voices.safetensors",
+        "voices.safetensors",
     ]
     for file in files:
         assert (first / file).read_bytes() == (second / file).read_bytes() == (third / file).read_bytes()
     assert len(load(first).heads.read(TEXTS[0]).verdict) == len(VERDICTS)
-    assert load_beliefs(first).mix["cue"]
+    assert load(first).about["beliefs"]["bias"]
 
 
 ROW = {"text": "", "facts": {}, "leads_to": VERDICTS[0]}
+VOICE = {**ROW, "kind": "voice", "concerns": ["capacity_limits"]}
 CLAUSE = {**ROW, "kind": "clause", "facts": {"training_tasks": "single"}}
 TOLD = {**ROW, "kind": "description", "verdict": VERDICTS[0]}
 
@@ -305,7 +312,10 @@ TOLD = {**ROW, "kind": "description", "verdict": VERDICTS[0]}
 @pytest.mark.parametrize(
     ("row", "counted"),
     [
+        (VOICE, {"beliefs"}),
         (CLAUSE, {"facts"}),
+        ({**CLAUSE, "silent": False}, {"facts"}),
+        ({**CLAUSE, "silent": True}, {"facts", "beliefs"}),
         ({**TOLD, "pitfalls": ["conflating"]}, {"facts", "verdict", "beliefs"}),
         ({**ROW, "kind": "description"}, {"facts", "verdict"}),  # its concerns were never labelled
     ],
@@ -322,12 +332,64 @@ def test_a_row_counts_only_where_it_has_a_label(row: dict[str, object], counted:
     assert {name for name, part in parts.items() if part.max() > 0} == counted
 
 
+def test_a_batch_of_marked_words_alone_has_a_loss() -> None:
+    """Batches hold texts of like length, so one may hold no fact at all."""
+    config = FinetuneConfig()
+    loss = finetune.loss_of(
+        torch.zeros(2, encoder.HEAD_OUTPUTS),
+        finetune.labels_of([VOICE, VOICE], config),
+        torch.tensor([0, 1]),
+        config,
+    )
+    assert 0 < float(loss) < float("inf")
+
+
+def test_marked_words_become_rows() -> None:
+    """One row for the same words, whatever they carry; none where nothing is marked."""
+    words = "the trunk is too small"
+    row = {
+        "text": f"{words}.",
+        "origin": "x",
+        "marks": {"capacity_limits": words, "conflating": words, "maml_by_default": "small"},
+    }
+    voices = marked_voices([row, {"text": "no", "origin": "x"}])
+    assert voices == [
+        {
+            "text": words,
+            "facts": {},
+            "kind": "voice",
+            "origin": "x",
+            "concerns": ["capacity_limits"],
+            "pitfalls": ["conflating"],
+        },
+        {"text": "small", "facts": {}, "kind": "voice", "origin": "x", "pitfalls": ["maml_by_default"]},
+    ]
+
+
+def test_clauses_that_voice_nothing_are_known() -> None:
+    """Words marked for a fact voice nothing where concerns were labelled and none is marked in them; written ones where no cue holds."""
+    text = "Sixteen dances are given, and the network is too small to hold them all."
+    row = {
+        "text": text,
+        "kind": "description",
+        "origin": "x",
+        "facts": {"training_tasks": "known_set", "test_tasks": "same_as_training"},
+        "spans": {"training_tasks": "Sixteen dances", "test_tasks": "to hold them all"},
+        "marks": {"capacity_limits": "the network is too small to hold"},
+    }
+    assert [clause["silent"] for clause in with_silence([row])[1:]] == [False, False]  # its concerns were not labelled
+    told = {**row, "verdict": "multi_task"}
+    assert [clause["silent"] for clause in with_silence([told])[1:]] == [True, False]
+    assert [{k: v for k, v in c.items() if k != "silent"} for c in with_silence([told])[1:]] == marked_clauses([told])
+    written = [{**CLAUSE, "text": t} for t in ("sixteen dances", "the gradients of two dances conflict")]
+    assert [clause["silent"] for clause in with_silence(written)] == [True, False]
+
+
 def test_both_readers_believe_in_probabilities() -> None:
     """What either reader believes of a text sums to one over all combinations."""
     for careful in (False, True):
         for belief in believe(TEXTS[:5], careful):
             assert sum(belief.together) == pytest.approx(1.0)
-            assert (belief.encoded is not None) == careful
 
 
 def test_damaged_weights_are_reported(tmp_path: Path) -> None:
