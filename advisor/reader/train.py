@@ -156,7 +156,7 @@ def build(
     """Train everything from a corpus folder.
 
     The encoders' fine-tuning is nearly all of the cost. It is taken over from the weights in `earlier` where those were made from the
-    same corpus with the same settings, which changes no byte, nor do the `workers` processes that share it otherwise.
+    same rows with the same settings, which changes no byte, nor do the `workers` processes that share it otherwise.
     """
     config = config or TrainingConfig()
     table = outcomes()
