@@ -177,21 +177,40 @@ def load_arrays(path: Path) -> dict[str, Any]:
         raise ReaderWeightsError(f"the reader's weights {path} cannot be used ({error}); rebuild them") from error
 
 
+def as_stored(tuned: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The arrays of each encoder by its name as files hold them: the second's int8 as differences from the first's, modulo 256.
+
+    Both began as the same layers, so differences are small, and a wheel compresses them to three fifths.
+    """
+    first, second = (tuned[name] for name in NAMES)
+    apart = {key: a - first[key] if a.dtype == np.int8 else a for key, a in second.items()}
+    return dict(zip(NAMES, (first, apart), strict=True))
+
+
+def tuned_arrays(folder: Path) -> dict[str, dict[str, Any]]:
+    """The arrays of each encoder by its name, from its file. Raises `ReaderWeightsError` when they cannot be read."""
+    first, second = (load_arrays(folder / f"{name}.safetensors") for name in NAMES)
+    try:
+        second = {key: a + first[key] if a.dtype == np.int8 else a for key, a in second.items()}
+    except (KeyError, ValueError) as error:
+        raise ReaderWeightsError(f"the reader's weights in {folder} do not fit together ({error})") from error
+    return dict(zip(NAMES, (first, second), strict=True))
+
+
 def load(folder: Path = WEIGHTS) -> tuple[Encoder, ...]:
     """Read both encoders. Raises `ReaderWeightsError` when their files cannot be used."""
     base = load_arrays(folder / "base.safetensors")
-    return tuple(_load(base, folder / f"{name}.safetensors") for name in NAMES)
-
-
-def _load(base: dict[str, Any], file: Path) -> Encoder:
-    tuned = load_arrays(file)
     try:
-        layers = tuple(layer_arrays(tuned, i) for i in range(LAYERS))
-        if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
-            raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
-        return Encoder(vocabulary_of(base), base, layers, tuned["head"], tuned["head.bias"])
+        return tuple(_encoder(base, tuned) for tuned in tuned_arrays(folder).values())
     except (KeyError, ValueError, AttributeError) as error:
-        raise ReaderWeightsError(f"the reader's weights {file} do not fit together ({error})") from error
+        raise ReaderWeightsError(f"the reader's weights in {folder} do not fit together ({error})") from error
+
+
+def _encoder(base: dict[str, Any], tuned: dict[str, Any]) -> Encoder:
+    layers = tuple(layer_arrays(tuned, i) for i in range(LAYERS))
+    if tuned["head"].shape != (HEAD_OUTPUTS, WIDTH):
+        raise ReaderWeightsError("the careful reader's weights were trained for other facts: train it again")
+    return Encoder(vocabulary_of(base), base, layers, tuned["head"], tuned["head.bias"])
 
 
 @lru_cache(maxsize=1)

@@ -238,11 +238,12 @@ def _digest(rows: Sequence[Row], fold: Array, recipe: FinetuneConfig, config: Tr
 
 def _earlier(folder: Path | None, name: str, made_from: Array) -> tuple[dict[str, Array], dict[str, Array]] | None:
     """A finished fine-tuning in a folder of weights, if it was made from the same."""
-    files = [folder / f"{name}.safetensors", folder / TRAINING / f"{name}.safetensors"] if folder else []
-    if not files or not all(file.is_file() for file in files):
+    if folder is None or not (folder / TRAINING / f"{name}.safetensors").is_file():
         return None
-    tuned, held_out = (encoder.load_arrays(file) for file in files)
-    return (tuned, held_out) if np.array_equal(held_out["made_from"], made_from) else None
+    held_out = encoder.load_arrays(folder / TRAINING / f"{name}.safetensors")
+    if not np.array_equal(held_out["made_from"], made_from):
+        return None
+    return encoder.tuned_arrays(folder)[name], held_out
 
 
 def _finetuned(
@@ -307,7 +308,8 @@ def save(made: Weights, folder: Path = WEIGHTS) -> None:
     for name in made.held_out:
         (folder / TRAINING / f"{name}.safetensors").unlink(missing_ok=True)
     held_out = {f"{TRAINING}/{name}": content for name, content in made.held_out.items()}
-    for name, content in {"quick": made.quick, **made.encoders, **held_out}.items():
+    stored = encoder.as_stored(made.encoders) if made.encoders else {}
+    for name, content in {"quick": made.quick, **stored, **held_out}.items():
         file = folder / f"{name}.safetensors"
         save_file({key: np.ascontiguousarray(array) for key, array in content.items()}, file)
     (folder / "model.json").write_text(json.dumps(made.about, indent=1) + "\n", encoding="utf-8")

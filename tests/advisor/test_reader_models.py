@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from advisor.engine import possible_verdicts
@@ -202,6 +203,20 @@ def test_two_encoders_speak_as_one() -> None:
     first, second = np.zeros((1, encoder.HEAD_OUTPUTS)), np.full((1, encoder.HEAD_OUTPUTS), 2.0)
     assert set(encoder.together([first, second])[0, :OUTPUTS]) == {1.0}
     assert set(encoder.together([first, second])[0, OUTPUTS:]) == {2.0}
+
+
+def test_the_second_encoder_is_stored_beside_the_first(tmp_path: Path) -> None:
+    """Differences wrap around, and come back to the byte."""
+    first = {"m": np.array([[-128, 127, 3]], np.int8), "m.bias": np.ones(1, np.float32)}
+    second = {"m": np.array([[127, -128, 5]], np.int8), "m.bias": np.zeros(1, np.float32)}
+    stored = encoder.as_stored({"careful": first, "voices": second})
+    assert stored["voices"]["m"].tolist() == [[-1, 1, 2]]
+    for name, arrays in stored.items():
+        save_file(arrays, tmp_path / f"{name}.safetensors")
+    found = encoder.tuned_arrays(tmp_path)
+    assert (
+        found["voices"]["m"].tolist() == second["m"].tolist() and found["careful"]["m"].tolist() == first["m"].tolist()
+    )
 
 
 def test_outcomes_are_those_of_the_rules() -> None:
