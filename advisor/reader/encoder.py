@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from .beliefs.heads import LABELS
+from .beliefs.weighing import LABELS
 from .model import OUTPUTS, WEIGHTS, ReaderWeightsError
 from .wordpiece import encode
 
@@ -32,10 +32,8 @@ MATRICES = ("query", "key", "value", "attended", "wide", "narrow")
 NORMS = ("attended_norm", "narrow_norm")
 BATCH = 16  # texts run through the layers at once
 HEAD_OUTPUTS = OUTPUTS + len(LABELS)  # the facts' values, the verdicts, the concerns and beliefs
-NAMES = (
-    "careful",
-    "voices",
-)  # of the two encoders; the second was taught to hear concerns and beliefs in short texts, too
+# Of the two encoders; the second was taught to hear concerns and beliefs in short texts, too.
+NAMES = ("careful", "voices")
 
 
 def quantise(matrix: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

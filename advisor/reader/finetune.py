@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import encoder
-from .beliefs.heads import LABELS
+from .beliefs.weighing import LABELS
 from .encoder import ATTENTION_HEADS, HEAD_OUTPUTS, LAYERS, MATRICES, NORM_EPSILON, NORMS, WIDTH
 from .model import CLASSES, COLUMNS, NOT_MENTIONED, OUTPUTS, PLACES, VERDICTS
 from .recipe import FinetuneConfig

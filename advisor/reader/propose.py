@@ -108,12 +108,12 @@ def _proposals(
     refining = {p.fact: p for p in cue_proposals(spans)} if values else {}
     if careful:  # told in other words, and what the writer takes for granted
         from .beliefs import belief_proposals
-        from .beliefs.heads import Heads
+        from .beliefs.weighing import Weighing
         from .encoder import hear
 
         assert belief.encoded is not None
-        heads = Heads(**shipped_model().about["beliefs"])
-        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:], hear, heads)}
+        weighing = Weighing(**shipped_model().about["beliefs"])
+        refining |= {p.fact: p for p in belief_proposals(text, belief.encoded[OUTPUTS:], hear, weighing)}
     return (*facts, *refining.values())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .beliefs import take_apart
-from .beliefs.heads import CONCERNS
+from .beliefs.weighing import CONCERNS
 from .model import FACTS, corpus_files
 
 Row = dict[str, Any]

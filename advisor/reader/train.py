@@ -169,7 +169,7 @@ def build(
     )
     material = encoded(rows, config)
     origins = sorted({row["origin"] for row in rows})
-    # A row written as a voice is in no fold: it is not judged, and teaches every encoder.
+    # A row written as a voice is in no fold: it is not judged, and every fine-tuning of the second encoder sees it.
     fold = np.array([origins.index(row["origin"]) % config.folds if row["origin"] in origins else -1 for row in heard])
     encoders: dict[str, dict[str, Array]] = {}
     held_out: dict[str, dict[str, Array]] = {}

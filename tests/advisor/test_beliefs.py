@@ -6,10 +6,10 @@ import pytest
 from advisor.reader import Proposal
 from advisor.reader.beliefs import LEXICON, belief_proposals, take_apart
 from advisor.reader.beliefs.cues import CUES
-from advisor.reader.beliefs.heads import LABELS, Heads
 from advisor.reader.beliefs.match import Lexicon, sentences
 from advisor.reader.beliefs.numbers import read_aloud
 from advisor.reader.beliefs.settle import settle
+from advisor.reader.beliefs.weighing import LABELS, Weighing
 from advisor.reader.encoder import hear
 from advisor.reader.model import CORPUS, shipped_model
 from advisor.reader.propose import propose
@@ -21,9 +21,9 @@ CONCERNS = {"task_imbalance", "gradient_interference", "capacity_limits", "catas
 SILENT = [-3.0] * len(LABELS)  # an encoder that hears nothing in particular
 
 
-def shipped() -> Heads:
+def shipped() -> Weighing:
     """The shipped weights and thresholds."""
-    return Heads(**shipped_model().about["beliefs"])
+    return Weighing(**shipped_model().about["beliefs"])
 
 
 def heard(text: str, everywhere: float) -> tuple[Proposal, ...]:
@@ -171,34 +171,34 @@ def test_what_is_settled_asks_for_certainty() -> None:
     )
     generator = np.random.default_rng(0)
     text, sentence = (4.0 * labels - 3.0 + generator.normal(size=labels.shape) for _ in range(2))
-    heads = Heads(**settle(rows, text, sentence))
-    assert heads.text > 0 and heads.sentence > 0 and heads.cued <= heads.alone
-    assert max(heads.probabilities([-3.0] * 9, [[-3.0] * 9]).values()) < heads.cued
-    assert min(heads.probabilities([3.0] * 9, [[3.0] * 9]).values()) > heads.alone
+    weighing = Weighing(**settle(rows, text, sentence))
+    assert weighing.text > 0 and weighing.sentence > 0 and weighing.cued <= weighing.alone
+    assert max(weighing.probabilities([-3.0] * 9, [[-3.0] * 9]).values()) < weighing.cued
+    assert min(weighing.probabilities([3.0] * 9, [[3.0] * 9]).values()) > weighing.alone
 
 
 def test_an_encoder_that_hears_nothing_proposes_nothing() -> None:
     """The shipped weights and thresholds lift no label by themselves, nor do unknown words lift one."""
-    heads = shipped()
-    assert max(heads.probabilities(SILENT, [SILENT]).values()) < heads.cued
-    assert max(heads.probabilities(hear(["qwertz"])[0], hear(["qwertz"])).values()) < heads.cued
+    weighing = shipped()
+    assert max(weighing.probabilities(SILENT, [SILENT]).values()) < weighing.cued
+    assert max(weighing.probabilities(hear(["qwertz"])[0], hear(["qwertz"])).values()) < weighing.cued
 
 
 def test_without_a_cue_the_loudest_sentence_is_the_evidence() -> None:
     """Where no cue says which words it was, it is the sentence of which the encoder says most."""
-    heads = Heads(text=0.0, sentence=1.0, bias=[0.0] * 9, alone=0.5, cued=0.5)
+    weighing = Weighing(text=0.0, sentence=1.0, bias=[0.0] * 9, alone=0.5, cued=0.5)
     text = "Nothing here. A zebra walks. The end."
-    found = belief_proposals(text, SILENT, lambda texts: [[3.0 if "zebra" in t else -3.0] * 9 for t in texts], heads)
+    found = belief_proposals(text, SILENT, lambda texts: [[3.0 if "zebra" in t else -3.0] * 9 for t in texts], weighing)
     assert len(found) == 9 and {p.evidence[0].text for p in found} == {"A zebra walks"}
 
 
 def test_text_and_sentences_are_weighed_together() -> None:
     """Either can lift a label over its threshold, the loudest sentence counts, and the bias can hold it down."""
-    heads = Heads(text=1.0, sentence=2.0, bias=[-3.0] * 9, alone=0.5, cued=0.5)
+    weighing = Weighing(text=1.0, sentence=2.0, bias=[-3.0] * 9, alone=0.5, cued=0.5)
     none, some, much = [0.0] * 9, [2.0] * 9, [4.0] * 9
-    assert heads.probabilities(none, [none])[LABELS[0]] < 0.05
-    assert heads.probabilities(much, [none])[LABELS[0]] > 0.5
-    assert heads.probabilities(none, [none, some])[LABELS[0]] > 0.5
+    assert weighing.probabilities(none, [none])[LABELS[0]] < 0.05
+    assert weighing.probabilities(much, [none])[LABELS[0]] > 0.5
+    assert weighing.probabilities(none, [none, some])[LABELS[0]] > 0.5
 
 
 def test_a_long_text_and_strange_letters_are_read() -> None:

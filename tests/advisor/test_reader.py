@@ -11,7 +11,7 @@ import pytest
 
 from advisor.engine import possible_verdicts as verdicts_of
 from advisor.reader import Proposal, read, read_many
-from advisor.reader.beliefs.heads import LABELS
+from advisor.reader.beliefs.weighing import LABELS
 from advisor.reader.cues import _ANCHORS, _COUNTS, _CUES, _compiled, cue_proposals
 from advisor.reader.evaluate import evaluate
 from advisor.reader.features import clauses

@@ -303,6 +303,12 @@ def test_training_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         save(build(small, config, earlier=first), third)
         with pytest.raises(TypeError):  # other settings: the earlier one is of no use
             build(small, TrainingConfig(recipes=(FinetuneConfig(epochs=2), FinetuneConfig())), earlier=first)
+        another = {"text": "nothing is lost", "kind": "voice", "facts": {}, "concerns": [], "pitfalls": []}
+        (small / "voices" / "another.jsonl").write_text(json.dumps(another) + "\n", encoding="utf-8")
+        lines: list[str] = []
+        with pytest.raises(TypeError):  # another voice row is news to the second encoder alone
+            build(small, config, say=lines.append, earlier=first)
+        assert lines == ["voices: fine-tuning an encoder"]
     files = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert files == [
         "careful.safetensors",

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from .. import Proposal, Span
 from .cues import CUES, Cue
-from .heads import CONCERNS, LABELS, Heads
 from .match import Hit, Lexicon, Word, sentences
 from .numbers import read_aloud
+from .weighing import CONCERNS, LABELS, Weighing
 
 LEXICON = Path(__file__).parent / "lexicon.toml"
 CONFIDENCE = 0.8  # about the share of proposals that were right on rows seen by nobody; it does not enter the verdict's confidence
@@ -88,7 +88,7 @@ def _places(words: Sequence[Sequence[Word]]) -> list[tuple[int, int]]:
     return [(sentence[0].start, sentence[-1].end) for sentence in words[:MOST_SENTENCES]]
 
 
-def belief_proposals(text: str, encoded: Sequence[float], hear: Hear, heads: Heads) -> tuple[Proposal, ...]:
+def belief_proposals(text: str, encoded: Sequence[float], hear: Hear, weighing: Weighing) -> tuple[Proposal, ...]:
     """Return at most one proposal for each concern and belief, with the words that gave it away; nothing for text that voices none.
 
     `encoded` is what the encoder says of each label, as log-odds (label,); `hear` asks it the same of other texts.
@@ -98,15 +98,15 @@ def belief_proposals(text: str, encoded: Sequence[float], hear: Hear, heads: Hea
         return ()
     places = _places(reading.sentences)
     heard = hear([text[start:end] for start, end in places])
-    likely = heads.probabilities(encoded, heard)
+    likely = weighing.probabilities(encoded, heard)
     cued = {cue.fact: (cue, spans) for cue, spans in reading.cues}
     found = []
     for i, label in enumerate(LABELS):
         fact, value = (label, "present") if label in CONCERNS else BELIEFS[label]
         cue, spans = cued.get(fact, (None, ()))
-        if fact in reading.denied or likely[label] < (heads.cued if cue else heads.alone):
+        if fact in reading.denied or likely[label] < (weighing.cued if cue else weighing.alone):
             continue
-        if cue and likely[label] < heads.alone:
+        if cue and likely[label] < weighing.alone:
             value = cue.value
         spans = spans or (places[max(range(len(places)), key=lambda k: heard[k][i])],)  # noqa: B023 - called at once
         quoted = tuple(Span(start, end, text[start:end]) for start, end in spans)

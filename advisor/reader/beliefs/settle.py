@@ -7,22 +7,17 @@ from typing import Any
 
 from ..rows import Row, labelled
 from . import label_of, take_apart
-from .heads import LABELS
+from .weighing import LABELS
 
 INVERSE_PENALTY = 1.0  # scikit-learn's C, of the weights
-PRECISION = (
-    0.86  # of labels proposed, on the texts that decide; some of their labels are missing, so it is higher in truth
-)
-KNOWN_TO_CUES = (
-    "contrast",
-    "further",
-    "published",
-    "written",
-)  # origins whose rows the lexicon was written beside: too kind to it
+# Of labels proposed, on the texts that decide; some of their labels are missing, so it is higher in truth.
+PRECISION = 0.86
+# Origins whose rows the lexicon was written beside: too kind to it.
+KNOWN_TO_CUES = ("contrast", "further", "published", "written")
 
 
 def settle(rows: Sequence[Row], text: Any, sentence: Any) -> dict[str, Any]:
-    """The fields of `Heads`, from rows held out and what the encoder says of each as a whole and of its sentences at most (row, label)."""
+    """The fields of `Weighing`, from rows held out and what the encoder says of each as a whole and of its sentences at most (row, label)."""
     import numpy as np
 
     judged = np.array([labelled(row) and row["origin"] not in KNOWN_TO_CUES for row in rows])

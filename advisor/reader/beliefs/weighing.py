@@ -14,7 +14,7 @@ CONCERNS = LABELS[:4]
 
 
 @dataclass(frozen=True)
-class Heads:
+class Weighing:
     """How both are weighed, alike for all labels but for a bias, and the probabilities from which on a label is proposed."""
 
     text: float  # weight of what the encoder says of the whole text
