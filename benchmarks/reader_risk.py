@@ -182,7 +182,7 @@ def page(curves: dict[str, dict[str, Curve]], figures: dict[str, dict[str, Any]]
     lines += ["| at the shipped thresholds | " + " | ".join(figures) + " |", "|---|" + "---|" * len(figures)]
     lines += [f"| `{key}` | " + " | ".join(str(f[key]) for f in figures.values()) + " |" for key in keys]
     for group, held in next(iter(figures.values())).items():
-        if group in ("after_questions", "stated_facts", "evidence", "concerns", "pitfalls"):
+        if group in ("verdicts", "after_questions", "stated_facts", "evidence", "concerns", "pitfalls"):
             for key in held:
                 lines.append(f"| `{group}.{key}` | " + " | ".join(str(f[group][key]) for f in figures.values()) + " |")
     return "\n".join(lines) + "\n"

@@ -142,6 +142,11 @@ def evaluate(rows: Sequence[dict[str, Any]], reader: str = "careful") -> dict[st
         "framing_right_among_decided": share(framing_right, framing_decided),
         "shifted_found": share(shifted_found, shifted),
         "ece": calibration_error(sure),
+        "verdicts": {
+            "number": len(sure),
+            "confidence": share(sum(confidence for confidence, _ in sure), len(sure)),
+            "right": share(sum(hit for _, hit in sure), len(sure)),
+        },
         "after_questions": {
             "rows": after,
             "right": share(after_right, after),
