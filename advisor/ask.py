@@ -240,7 +240,7 @@ def review_in_terminal(console: Console, book: Rulebook) -> Review:
                 console.print(Text("Assumed, for nothing was said; overrule what is wrong:", style="bold"))
             value = fact.labels.get(known[name].value, known[name].value)
             words = [shorten(printable(span.text), 80, placeholder=" …") for span in known[name].evidence]
-            heard = f": “{words[0]}”" if words else ""
+            heard = ": " + ", ".join(f"“{said}”" for said in words) if words else ""
             _listed(console, [(str(number), f"{fact.question} {value} ({_SOURCES[known[name].source]}{heard})")])
         while typed := typed_line(console):
             if typed.isdecimal() and 1 <= int(typed[:9]) <= len(decisive):

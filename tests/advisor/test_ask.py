@@ -5,16 +5,18 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from advisor import rulebook
-from advisor.ask import FOLLOW_UPS, Question, converse, from_file
+from advisor.ask import FOLLOW_UPS, Question, converse, from_file, review_in_terminal
 from advisor.engine import possible_verdicts, recommend
 from advisor.errors import MissingAnswer, UnknownFact, UnknownValue
-from advisor.facts import establish
-from advisor.reader import read
+from advisor.facts import Known, establish
+from advisor.reader import Span, read
 from advisor.scenario import Scenario, from_mapping
 from tests.advisor.terminal import Terminal, plain
 from tests.conftest import Run
@@ -145,6 +147,16 @@ def test_no_follow_up_where_nothing_is_shared() -> None:
     answer = Scripted()
     converse(Scenario("s", "", {"training_tasks": "single", "test_tasks": "same_as_training"}), BOOK, answer)
     assert answer.asked == []
+
+
+def test_the_summary_quotes_all_words_behind_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact that rests on two places of the text shows both, and no control character of them."""
+    monkeypatch.setattr("advisor.ask.typed_line", lambda console: "")
+    console = Console(record=True, width=200, file=StringIO())
+    spans = tuple(Span(0, 1, text) for text in ("it never saw this field", "weights are\x1b frozen"))
+    told = {"adaptation_gradients": Known("not_allowed", 0.9, "text", spans)}
+    assert review_in_terminal(console, BOOK)(told) is None
+    assert "(read from your text: “it never saw this field”, “weights are\ufffd frozen”)" in console.export_text()
 
 
 def test_back_from_a_follow_up_reaches_the_answer_before_and_the_review() -> None:
